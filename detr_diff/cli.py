@@ -1,0 +1,118 @@
+"""`detr-diff <verb> [key=value ...]`. Imports nothing heavy before the verb runs."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from detr_diff import __version__
+from detr_diff.errors import SettingError, UserError, nearest
+
+VERBS = {
+    "train": "train a DETR on frame pairs, evaluate it, write runs/<run_name>/",
+    "evaluate": "metrics of a checkpoint on any labelled set",
+    "predict": "boxes of what moved, in one pair or in a whole set",
+    "data synth": "generate surveillance-like scenes as an ordinary data set",
+    "data check": "list everything wrong with a data set, with file and line",
+}
+GROUPS = {
+    "train": ("experiment", "model", "stages", "logger"),
+}
+USAGE = "usage: detr-diff <verb> [key=value ...]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code: 0 done, 1 failed, 2 wrong usage."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    traceback = "debug=true" in words or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        return _run(words)
+    except UserError as error:
+        if traceback:
+            raise
+        print(f"detr-diff: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("detr-diff: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if traceback:
+            raise
+        lines = str(error).strip().splitlines() or [""]
+        print(f"detr-diff: {type(error).__name__}: {lines[0]}", file=sys.stderr)
+        for note in getattr(error, "__notes__", ["debug=true shows where"]):
+            print(f"detr-diff: {note}", file=sys.stderr)
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    verb, rest = _verb(words)
+    if any(word in ("-h", "--help") for word in rest):
+        print(_verb_help(verb))
+        return 0
+    sweep = any(word in ("-m", "--multirun") for word in rest)
+    overrides = _overrides([word for word in rest if word not in ("-m", "--multirun")])
+
+    from detr_diff.compose import compose
+
+    settings = compose(verb.replace(" ", "_"), overrides, sweep)
+    if verb == "train":
+        from detr_diff.sweep import run_jobs
+
+        return run_jobs(settings, overrides, sweep)
+    if sweep:
+        raise SettingError(f"--multirun: only train can sweep, not {verb}")
+    module = import_module(f"detr_diff.verbs.{verb.replace(' ', '_')}")
+    return int(module.run(settings))
+
+
+def _verb(words: list[str]) -> tuple[str, list[str]]:
+    for length in (2, 1):
+        verb = " ".join(words[:length])
+        if verb in VERBS:
+            return verb, words[length:]
+    if words[0] == "data":
+        if words[1:2] in (["-h"], ["--help"]):
+            return "data check", ["--help"]
+        raise SettingError(f"data {' '.join(words[1:2])}: unknown verb, allowed: data synth, data check")
+    raise SettingError(f"{words[0]}: unknown verb, {nearest(words[0], VERBS)}")
+
+
+def _overrides(words: list[str]) -> list[str]:
+    """`--config-dir DIR` as the override that it stands for; other flags are unknown."""
+    overrides = []
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("--config-dir"):
+            folder = word.partition("=")[2] or next(rest, "")
+            if not os.path.isdir(folder):
+                raise SettingError(f"--config-dir {folder}: no such folder")
+            overrides.append(f"hydra.searchpath=['file://{os.path.abspath(folder)}']")
+        elif word.startswith("-"):
+            raise SettingError(f"{word}: unknown flag, {nearest(word, ['--help', '--multirun', '--config-dir'])}")
+        else:
+            overrides.append(word)
+    return overrides
+
+
+def _help() -> str:
+    lines = [USAGE, "", "Finds the objects that moved between two frames of a fixed camera.", ""]
+    lines += [f"  {verb:<12}{what}" for verb, what in VERBS.items()]
+    lines += ["", "`detr-diff <verb> --help` shows the settings of a verb."]
+    return "\n".join(lines)
+
+
+def _verb_help(verb: str) -> str:
+    from detr_diff.help import verb_help
+
+    return verb_help(verb, VERBS[verb], GROUPS.get(verb, ()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

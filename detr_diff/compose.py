@@ -1,0 +1,131 @@
+"""Settings from conf/ and the command line; what is wrong with them is told in one line."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from detr_diff.errors import SettingError, nearest
+from detr_diff.help import CONF
+from detr_diff.settings import SCHEMAS
+
+def register_schemas() -> None:
+    """Make the types known to Hydra; conf/<verb>.yaml names them in its defaults."""
+    for verb, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"schema_{verb}", node=schema)
+
+
+def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictConfig:
+    """The settings of a job, of a sweep those of its first job.
+
+    Args:
+        verb: Name of a file in conf/.
+        overrides: `key=value`, in Hydra's grammar.
+        sweep: Whether several values of a key are allowed.
+
+    Raises:
+        SettingError: An unknown name or value, or one that must be given and is not.
+    """
+    parsed = [_parse(text) for text in overrides]
+    if sweep:
+        parsed = [_first_value(override) for override in parsed]
+    lines = [str(override.input_line) for override in parsed]
+    register_schemas()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            settings = hydra.compose(verb, overrides=lines)
+        except MissingConfigException as error:
+            raise SettingError(_unknown_choice(error)) from error
+        except ConfigCompositionException as error:
+            raise SettingError(_unknown_setting(verb, parsed, error)) from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise SettingError(str(error).splitlines()[0]) from error
+    missing = sorted(OmegaConf.missing_keys(settings))
+    if missing:
+        raise SettingError(f"not given: {', '.join(f'{key}=...' for key in missing)}")
+    try:
+        OmegaConf.resolve(settings)
+    except OmegaConfBaseException as error:
+        raise SettingError(str(error).splitlines()[0]) from error
+    return settings
+
+
+def plain(settings: DictConfig) -> dict[str, Any]:
+    """Settings as dicts, lists and primitives."""
+    container = OmegaConf.to_container(settings, resolve=True, enum_to_str=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _parse(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(f"{text!r} is not of the form key=value: {reason}") from error
+
+
+def _first_value(override: Override) -> Override:
+    if not override.is_sweep_override():
+        return override
+    if override.is_discrete_sweep():
+        value = next(iter(override.sweep_string_iterator()))
+    else:
+        value = str(override.value().start)  # type: ignore[union-attr]
+    return _parse(f"{override.get_key_element()}={value}")
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    options = [str(option) for option in error.options or ()]
+    return f"{group}={choice}: unknown, {nearest(choice, options)}"
+
+
+def _unknown_setting(verb: str, parsed: Sequence[Override], error: Exception) -> str:
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        key = getattr(cause, "full_key", None) or ""
+        value = next((o.get_value_string() for o in parsed if o.key_or_group == key), "")
+        return f"{key}={value}: {str(cause).splitlines()[0]}"
+    known = list(_known(verb, parsed))
+    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    for override in parsed:
+        key = override.key_or_group
+        if key in known or key in groups or override.is_add():
+            continue
+        return f"{key}: unknown setting, {_nearest_key(key, [*known, *groups])}"
+    return str(error).splitlines()[0]
+
+
+def _known(verb: str, parsed: Sequence[Override]) -> Iterator[str]:
+    """Every key that there is with the chosen group files."""
+    groups = [o.input_line for o in parsed if (CONF / o.key_or_group).is_dir()]
+    settings = hydra.compose(verb, overrides=[str(line) for line in groups])
+
+    def walk(node: Any, prefix: str) -> Iterator[str]:
+        if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
+            for key in node:
+                yield f"{prefix}{key}"
+                yield from walk(node._get_node(key), f"{prefix}{key}.")
+
+    yield from walk(settings, "")
+
+
+def _nearest_key(key: str, known: list[str]) -> str:
+    """Near names; the last part alone is enough, as people forget the section."""
+    last = key.rpartition(".")[2]
+    ends = [name for name in known if name.rpartition(".")[2] == last]
+    if ends:
+        return f"did you mean {' or '.join(ends[:3])}?"
+    section = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    return nearest(key, section if "." in key and section else known)

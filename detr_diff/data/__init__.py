@@ -1,0 +1,1 @@
+"""Files to batches: frame pairs, labels, diff images, splits, the LightningDataModule."""

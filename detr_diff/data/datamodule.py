@@ -1,0 +1,202 @@
+"""MovedObjectDataModule: batches of diff images and targets."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from detr_diff.choices import Augment, Diff, OnError, SplitBy
+from detr_diff.data.check import CheckReport, LabelledPair, check
+from detr_diff.data.convention import LIMIT, unlabelled_share
+from detr_diff.data.dataset import ImageProcessor, MovedObjectDataset, collate
+from detr_diff.data.frame_pair import discover
+from detr_diff.data.sampler import EpochSampler
+from detr_diff.data.split import split_pairs, subset
+from detr_diff.errors import SettingError, UserError
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+
+
+class DataError(UserError):
+    """The data has problems; the message lists every one with file and line."""
+
+
+class MovedObjectDataModule(LightningDataModule):
+    """Frame pairs as batches, see `Batch`.
+
+    Args:
+        root: Data folder, see `discover`.
+        names: Class names.
+        processor: The image processor of the model.
+        diff: abs, signed or stack.
+        pairs: Another csv in the folder.
+        labels: Another label folder in it.
+        scene: Regular expression that finds the scene in a pair's name.
+        split_by: auto, column, scene, pair or time.
+        val: Share of validation.
+        test: Share of test.
+        subset: Use only so many pairs of each split.
+        on_error: refuse, or skip the pairs that have problems.
+        augment: none or light; of training images only.
+        batch_size: Pairs in a batch.
+        num_workers: Processes that load; 0 loads in the main process.
+        max_objects: Number of object queries; more objects in an image are a problem.
+        seed: Of split, order and augmentation.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        names: Sequence[str],
+        processor: ImageProcessor,
+        *,
+        diff: str = "abs",
+        pairs: str | None = None,
+        labels: str | None = None,
+        scene: str | None = None,
+        split_by: str = "auto",
+        val: float = 0.2,
+        test: float = 0.0,
+        subset: int | None = None,
+        on_error: str = "refuse",
+        augment: str = "none",
+        batch_size: int = 2,
+        num_workers: int = 0,
+        max_objects: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["processor", "names", "diff"], logger=False)
+        self.names = list(names)
+        self.processor = processor
+        self.diff = Diff(diff)
+        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+            if value < least:
+                raise SettingError(f"data.{name}={value}: at least {least}")
+        if subset is not None and subset < 1:
+            raise SettingError(f"data.subset={subset}: at least 1")
+        self.datasets: dict[str, MovedObjectDataset] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Discover, check and split; once, whatever the stage.
+
+        Raises:
+            DataError: The data has problems and `on_error` is refuse, or no pair is usable.
+        """
+        if self.datasets:
+            return
+        settings = self.hparams
+        report = self._check()
+        pairs = [item.pair for item in report.pairs]
+        chosen = split_pairs(pairs, SplitBy(settings.split_by), settings.val, settings.test, settings.seed)
+        outside = sum(split is None for split in chosen)
+        if outside:
+            log.info("%d pairs have frames on both sides of a cut in time and are left out", outside)
+        for split in SPLITS:
+            items = [item for item, own in zip(report.pairs, chosen, strict=True) if own == split]
+            if settings.subset is not None:
+                names = [item.pair.name for item in items]
+                items = [items[index] for index in subset(names, settings.subset, settings.seed)]
+            self.datasets[split] = self._dataset(items, split == "train")
+        self.datasets["all"] = self._dataset(report.pairs, False)
+        counts = {split: len(self.datasets[split]) for split in SPLITS}
+        log.info("frame pairs: %s", ", ".join(f"{n} {split}" for split, n in counts.items()))
+
+    def _check(self) -> CheckReport:
+        settings = self.hparams
+        found = discover(
+            Path(settings.root), pairs=settings.pairs, labels=settings.labels, scene=settings.scene
+        )
+        report = check(
+            found,
+            self.names,
+            max_objects=settings.max_objects,
+            needs_frames=self.diff is Diff.stack,
+        )
+        if report.problems:
+            lines = "\n".join(f"  {problem}" for problem in report.problems)
+            count = f"{len(report.problems)} problems in {settings.root}"
+            if settings.on_error == OnError.refuse:
+                message = f"{count}; mend them, or leave {report.left_out} pairs out with data.on_error=skip"
+                raise DataError(f"{lines}\n{message}")
+            log.warning("%s\n%s: %d pairs are left out", lines, count, report.left_out)
+        if not report.pairs:
+            raise DataError(f"no usable frame pair in {settings.root}")
+        return report
+
+    def _dataset(self, pairs: Sequence[LabelledPair], training: bool) -> MovedObjectDataset:
+        augment = Augment(self.hparams.augment) if training else Augment.none
+        return MovedObjectDataset(pairs, self.diff, self.processor, augment, self.hparams.seed)
+
+    def require(self, *splits: str) -> None:
+        """Refuse to go on without pairs in these splits.
+
+        Raises:
+            SettingError: A split is empty.
+        """
+        for split in splits:
+            if not len(self.datasets[split]):
+                raise SettingError(
+                    f"no pairs in the {split} split of {self.hparams.root}; see data.split_by="
+                    f"{self.hparams.split_by} data.val={self.hparams.val} data.test={self.hparams.test}"
+                )
+
+    def warn_of_symmetric_diff(self) -> None:
+        """Say once when the labels cannot be told apart in this diff.
+
+        |after - before| is the same when the frames are swapped: where only the new place of an
+        object is labelled, its old place looks exactly like it and is wrong.
+        """
+        share = unlabelled_share(self.datasets["train"].pairs) if self.diff.symmetric else 0.0
+        if share > LIMIT:
+            log.warning(
+                "%.0f %% of the changed pixels are outside every box: it seems that only the AFTER "
+                "places are labelled, but data.diff=%s cannot tell before from after; label both "
+                "places, or use data.diff=signed or data.diff=stack",
+                100 * share,
+                self.diff,
+            )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        sampler = EpochSampler(len(self.datasets["train"]), self.hparams.seed, self._epoch)
+        return self._loader("train", sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._loader("test")
+
+    def loader(self, split: str) -> DataLoader[Any]:
+        """Batches of train, val, test or all, in the order found and without augmentation."""
+        return self._loader(split)
+
+    def _epoch(self) -> int:
+        # `processed`, not `current_epoch`: on resume the latter is one behind at this point.
+        return self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0
+
+    def _loader(self, split: str, **settings: Any) -> DataLoader[Any]:
+        workers = self.hparams.num_workers
+        return DataLoader(
+            self.datasets[split],
+            batch_size=self.hparams.batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_one_thread,
+            collate_fn=collate,
+            # A private generator keeps the loader off the global one, which dropout draws on.
+            generator=torch.Generator(),
+            pin_memory=torch.cuda.is_available(),
+            **settings,
+        )
+
+
+def _one_thread(worker: int) -> None:
+    """With several threads each, workers fight for the cores."""
+    torch.set_num_threads(1)

@@ -1,0 +1,90 @@
+"""Which pair belongs to training, validation and test."""
+
+import hashlib
+from collections.abc import Sequence
+
+from detr_diff.choices import SplitBy
+from detr_diff.data.frame_pair import FramePair
+from detr_diff.errors import SettingError
+
+
+def split_pairs(
+    pairs: Sequence[FramePair], by: SplitBy, val: float, test: float, seed: int
+) -> list[str | None]:
+    """Assign every pair to a split.
+
+    By scene and by pair the choice is a hash of (seed, scene or pair name), so that adding
+    files moves nothing that was there before. By time, the frames in the order of their file
+    names are cut: the last `test` share of them is the test part, the `val` share before it the
+    validation part; a pair with frames on both sides of a cut is left out (None).
+
+    Args:
+        pairs: The frame pairs.
+        by: See SplitBy.
+        val: Share of validation, in [0, 1).
+        test: Share of test, in [0, 1).
+        seed: Another seed gives another division.
+
+    Raises:
+        SettingError: The shares do not fit, or `by` needs what the pairs do not have.
+    """
+    if not (0.0 <= val and 0.0 <= test and val + test < 1.0):
+        raise SettingError(f"data.val={val} data.test={test}: shares from 0, together below 1")
+    if by is SplitBy.auto:
+        if len({pair.split for pair in pairs if pair.split}) > 1:
+            by = SplitBy.column
+        elif len({pair.scene for pair in pairs}) >= 3:
+            by = SplitBy.scene
+        else:
+            by = SplitBy.pair
+    if by is SplitBy.column:
+        unnamed = next((pair.name for pair in pairs if pair.split is None), None)
+        if unnamed is not None:
+            raise SettingError(f"data.split_by=column: pair {unnamed!r} has no split")
+        return [pair.split for pair in pairs]
+    if by is SplitBy.time:
+        return _by_time(pairs, val, test)
+    if by is SplitBy.scene:
+        unnamed = next((pair.name for pair in pairs if pair.scene is None), None)
+        if unnamed is not None:
+            raise SettingError(f"data.split_by=scene: pair {unnamed!r} has no scene; set data.scene")
+        units = [str(pair.scene) for pair in pairs]
+    else:
+        units = [pair.name for pair in pairs]
+    position = {unit: _hash(seed, unit) for unit in set(units)}
+    chosen = {
+        unit: "test" if u < test else "val" if u < test + val else "train"
+        for unit, u in position.items()
+    }
+    # With few scenes a share can come out empty: then the unit nearest to it is taken.
+    for split, share in (("test", test), ("val", val)):
+        if share > 0 and split not in chosen.values():
+            rest = [unit for unit in position if chosen[unit] == "train"]
+            if len(rest) > 1:
+                chosen[min(rest, key=position.__getitem__)] = split
+    return [chosen[unit] for unit in units]
+
+
+def _hash(seed: int, text: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    digest = hashlib.sha256(f"{seed}/{text}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _by_time(pairs: Sequence[FramePair], val: float, test: float) -> list[str | None]:
+    frames = sorted({str(path) for pair in pairs for path in (pair.before or pair.after, pair.after)})
+    count = len(frames)
+    first_test = count - round(count * test)
+    first_val = first_test - round(count * val)
+    part = {
+        frame: "train" if index < first_val else "val" if index < first_test else "test"
+        for index, frame in enumerate(frames)
+    }
+    both = [(part[str(pair.before or pair.after)], part[str(pair.after)]) for pair in pairs]
+    return [before if before == after else None for before, after in both]
+
+
+def subset(names: Sequence[str], size: int, seed: int) -> list[int]:
+    """Indices of `size` names, spread over all of them, stable when names are added."""
+    order = sorted(range(len(names)), key=lambda index: _hash(seed, names[index]))
+    return sorted(order[:size])

@@ -1,0 +1,331 @@
+"""Generated surveillance-like scenes, written as an ordinary data set in layout (a).
+
+A scene is one fixed camera: a textured ground in perspective, walls, poles and parked objects.
+A pair is two frames of it: some objects moved, and everything that plagues real pairs is there:
+shadows, another light, sensor noise, a little camera shake, occlusion.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+NAMES = ("person", "car", "bicycle")
+SPRITE = 96  # pixels; objects are drawn this large and then reduced
+MIN_VISIBLE = 0.35  # an object that shows less than this share of itself is not labelled
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """What the generated scenes look like.
+
+    Attributes:
+        width: Of a frame, in pixels.
+        height: Of a frame, in pixels.
+        seed: The same seed gives the same files.
+        empty: Share of pairs in which nothing moved.
+        appear: Probability that an object appears or leaves instead of moving.
+        shake: Largest camera shift between the frames, in pixels.
+        noise: Standard deviation of the sensor noise, in grey levels.
+    """
+
+    width: int = 160
+    height: int = 128
+    seed: int = 0
+    empty: float = 0.1
+    appear: float = 0.0
+    shake: float = 0.7
+    noise: float = 2.5
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object: class, colours (dark and light), and its picture, RGBA [96, W, 4] in [0, 1]."""
+
+    label: int
+    picture: Array
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an object stands: its foot point in pixels and whether it looks to the left."""
+
+    x: float
+    y: float
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class GeneratedPair:
+    """Two frames, uint8 [H, W, 3] RGB, and rows (class, cx, cy, w, h), normalised."""
+
+    before: npt.NDArray[np.uint8]
+    after: npt.NDArray[np.uint8]
+    rows: list[tuple[int, float, float, float, float]]
+
+
+def generate(out: Path, pairs: int, scenes: int, settings: SceneSettings) -> Iterator[None]:
+    """Write a data set; yields after each pair, for a progress bar.
+
+    Args:
+        out: A folder; images/, labels/ and, last, dataset.yaml are written into it.
+        pairs: Number of frame pairs.
+        scenes: Number of cameras that share them.
+        settings: See SceneSettings.
+    """
+    for number in range(scenes):
+        name = f"scene_{number:04d}"
+        for folder in ("images", "labels"):
+            (out / folder / name).mkdir(parents=True)
+        scene = Scene(number, settings)
+        for index in range(number, pairs, scenes):
+            pair = scene.pair(index)
+            for role, frame in (("before", pair.before), ("after", pair.after)):
+                path = out / "images" / name / f"{index:06d}_{role}.jpg"
+                bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+                cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            lines = "".join(
+                f"{label} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f}\n" for label, cx, cy, w, h in pair.rows
+            )
+            (out / "labels" / name / f"{index:06d}.txt").write_text(lines)
+            yield
+    names = "".join(f"  {index}: {name}\n" for index, name in enumerate(NAMES))
+    (out / "dataset.yaml").write_text(f"names:\n{names}")
+
+
+class Scene:
+    """One fixed camera; everything about it is a function of (seed, number)."""
+
+    def __init__(self, number: int, settings: SceneSettings) -> None:
+        self.number = number
+        self.settings = settings
+        rng = np.random.default_rng([settings.seed, number])
+        height, width = settings.height, settings.width
+        self.horizon = int(height * rng.uniform(0.12, 0.3))
+        self.background = _background(rng, height, width, self.horizon)
+        self.sun = rng.uniform(-0.6, 0.6)
+        self.poles = [
+            (int(rng.uniform(0.05, 0.95) * width), int(rng.integers(2, 5)), rng.uniform(40, 90))
+            for _ in range(rng.integers(0, 3))
+        ]
+        parked = [_thing(rng) for _ in range(rng.integers(0, 4))]
+        self.parked = self._place(rng, parked, [])
+
+    def pair(self, index: int) -> GeneratedPair:
+        """The frame pair of that index, a function of (seed, number, index)."""
+        rng = np.random.default_rng([self.settings.seed, self.number, index])
+        count = 0 if rng.random() < self.settings.empty else int(rng.integers(1, 4))
+        before = list(self.parked)
+        after = list(self.parked)
+        moved: set[int] = set()  # ids of objects, by identity
+        for thing in [_thing(rng) for _ in range(count)]:
+            taken = before + [item for item in after if item[0] is not thing]
+            places = self._place(rng, [thing, thing], taken)
+            if len(places) < 2:
+                continue
+            chance = rng.random()
+            if chance >= self.settings.appear / 2:
+                before.append(places[0])
+            if not self.settings.appear / 2 <= chance < self.settings.appear:
+                after.append(places[1])
+            moved.add(id(thing))
+        shake = rng.uniform(-1, 1, 2) * self.settings.shake
+        rows = []
+        frames = []
+        for things, shift in ((before, np.zeros(2)), (after, shake)):
+            frame, visible = self._draw(things)
+            for (thing, _), box in zip(things, visible, strict=True):
+                if id(thing) in moved and box is not None:
+                    rows.append(self._row(thing.label, box, shift))
+            frames.append(self._photograph(rng, frame, shift))
+        return GeneratedPair(frames[0], frames[1], [row for row in rows if row is not None])
+
+    def _scale(self, y: float) -> float:
+        """Perspective: objects nearer to the camera stand lower and are larger."""
+        depth = (y - self.horizon) / (self.settings.height - self.horizon)
+        return self.settings.height * (0.1 + 0.24 * depth)
+
+    def _box(self, thing: Thing, place: Place) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 in pixels."""
+        height = self._scale(place.y) * HEIGHTS[thing.label]
+        width = height * thing.picture.shape[1] / SPRITE
+        return place.x - width / 2, place.y - height, place.x + width / 2, place.y
+
+    def _place(
+        self, rng: np.random.Generator, things: list[Thing], taken: list[tuple[Thing, Place]]
+    ) -> list[tuple[Thing, Place]]:
+        """Places that hide nothing else for the most part; a thing without one is left out."""
+        result: list[tuple[Thing, Place]] = []
+        for thing in things:
+            for _ in range(30):
+                place = Place(
+                    rng.uniform(0.04, 0.96) * self.settings.width,
+                    rng.uniform(self.horizon + 0.12 * self.settings.height, self.settings.height),
+                    bool(rng.random() < 0.5),
+                )
+                box = self._box(thing, place)
+                # Old and new place of one object do not touch, others may overlap a little.
+                others = [(_overlap(box, self._box(*o)), o[0] is thing) for o in result + taken]
+                if box[1] > 0 and all(o <= (0.0 if same else 0.25) for o, same in others):
+                    result.append((thing, place))
+                    break
+        return result
+
+    def _draw(
+        self, things: list[tuple[Thing, Place]]
+    ) -> tuple[Array, list[tuple[int, int, int, int] | None]]:
+        """A frame without noise, and the visible box of each thing (None when it is hidden)."""
+        frame = self.background.copy()
+        owner = np.full(frame.shape[:2], -1, np.int16)
+        areas = [0] * len(things)
+        for index in sorted(range(len(things)), key=lambda i: things[i][1].y):
+            thing, place = things[index]
+            x0, y0, x1, y1 = (round(value) for value in self._box(thing, place))
+            size = (max(3, x1 - x0), max(4, y1 - y0))
+            picture = cv2.resize(thing.picture, size, interpolation=cv2.INTER_AREA)
+            if place.mirrored:
+                picture = picture[:, ::-1]
+            self._shadow(frame, x0, y1, size)
+            left, top = max(0, -x0), max(0, -y0)
+            rows = slice(max(0, y0), min(frame.shape[0], y0 + size[1]))
+            columns = slice(max(0, x0), min(frame.shape[1], x0 + size[0]))
+            picture = picture[
+                top : top + rows.stop - rows.start, left : left + columns.stop - columns.start
+            ]
+            alpha = picture[..., 3:]
+            frame[rows, columns] += alpha * (picture[..., :3] * 255 - frame[rows, columns])
+            owner[rows, columns][alpha[..., 0] > 0.5] = index
+            areas[index] = int((cv2.resize(thing.picture[..., 3], size) > 0.5).sum())
+        for x, thickness, grey in self.poles:
+            frame[:, x : x + thickness] = grey
+            owner[:, x : x + thickness] = -1
+        visible: list[tuple[int, int, int, int] | None] = []
+        for index, area in enumerate(areas):
+            ys, xs = np.nonzero(owner == index)
+            shown = len(xs) >= max(6, MIN_VISIBLE * area)
+            visible.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if shown else None)
+        return frame, visible
+
+    def _shadow(self, frame: Array, x0: int, y1: int, size: tuple[int, int]) -> None:
+        shade = np.ones(frame.shape[:2], np.float32)
+        centre = (int(x0 + size[0] / 2 + self.sun * size[0]), y1)
+        cv2.ellipse(shade, centre, (int(size[0] * 0.6), max(1, size[1] // 9)), 0, 0, 360, 0.72, -1)
+        frame *= shade[..., None]
+
+    def _photograph(
+        self, rng: np.random.Generator, frame: Array, shift: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.uint8]:
+        """Camera shift, light and sensor noise."""
+        height, width = frame.shape[:2]
+        matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
+        frame = cv2.warpAffine(frame, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        slope = rng.uniform(-0.03, 0.03) * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+        frame = frame * (rng.uniform(0.96, 1.04) + slope) + rng.uniform(-4, 4)
+        noise = rng.standard_normal(frame.shape, np.float32) * self.settings.noise
+        return np.clip(frame + noise, 0, 255).astype(np.uint8)
+
+    def _row(
+        self, label: int, box: tuple[int, int, int, int], shift: npt.NDArray[np.float64]
+    ) -> tuple[int, float, float, float, float] | None:
+        width, height = self.settings.width, self.settings.height
+        x0, x1 = np.clip([box[0] + shift[0], box[2] + shift[0]], 0, width) / width
+        y0, y1 = np.clip([box[1] + shift[1], box[3] + shift[1]], 0, height) / height
+        if x1 <= x0 or y1 <= y0:
+            return None
+        return label, (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Intersection over the smaller of two boxes x0, y0, x1, y1."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    return max(0.0, width) * max(0.0, height) / smaller
+
+
+def _background(rng: np.random.Generator, height: int, width: int, horizon: int) -> Array:
+    """Sky or wall above the horizon, textured ground with a lane below, a few walls."""
+    ground = rng.uniform(70, 150, 3).astype(np.float32)
+    ground += (ground.mean() - ground) * 0.6
+    image = np.empty((height, width, 3), np.float32)
+    sky = rng.uniform(110, 210, 3)
+    image[:horizon] = sky + (sky.mean() - sky) * 0.7
+    image[horizon:] = ground
+    lane = rng.uniform(0.2, 0.8) * width
+    corners = [[lane - 4, horizon], [lane + 4, horizon]]
+    corners += [[lane + rng.uniform(20, 90), height], [lane - rng.uniform(20, 90), height]]
+    shade = tuple(float(value) for value in ground * rng.uniform(0.6, 0.85))
+    cv2.fillPoly(image, [np.array(corners, np.int32)], shade)
+    for _ in range(rng.integers(1, 5)):
+        x, w = rng.uniform(0, width), rng.uniform(0.08, 0.3) * width
+        top = int(horizon * rng.uniform(0.1, 0.8))
+        wall = rng.uniform(60, 200, 3)
+        wall += (wall.mean() - wall) * 0.6
+        cv2.rectangle(image, (int(x), top), (int(x + w), horizon + 2), tuple(wall.tolist()), -1)
+    for cells, strength in ((6, 14.0), (24, 9.0), (96, 6.0)):
+        coarse = rng.standard_normal((cells, cells)).astype(np.float32) * strength
+        image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    return np.clip(image, 5, 250)
+
+
+def _thing(rng: np.random.Generator) -> Thing:
+    label = int(rng.integers(len(NAMES)))
+    return Thing(label, PICTURES[label](rng))
+
+
+def _colour(rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """A random opaque colour, dark or bright: grey ones vanish on a grey ground."""
+    base = rng.uniform(0.0, 0.25) if rng.random() < 0.55 else rng.uniform(0.75, 0.95)
+    r, g, b = np.clip(base + rng.uniform(-0.22, 0.22, 3), 0, 1)
+    return float(r), float(g), float(b), 1.0
+
+
+def _person(rng: np.random.Generator) -> Array:
+    width = int(SPRITE * rng.uniform(0.34, 0.44))
+    image = np.zeros((SPRITE, width, 4), np.float32)
+    coat, trousers, skin = _colour(rng), _colour(rng), (0.75, 0.58, 0.46, 1.0)
+    middle = width // 2
+    stride = int(width * rng.uniform(0.15, 0.45))
+    for side in (-1, 1):
+        foot = (middle + side * stride, SPRITE - 3)
+        cv2.line(image, (middle, 52), foot, trousers, width // 4)
+    cv2.ellipse(image, (middle, 38), (int(width * 0.4), 24), 0, 0, 360, coat, -1)
+    cv2.circle(image, (middle, 10), 9, skin, -1)
+    return image
+
+
+def _car(rng: np.random.Generator) -> Array:
+    width = int(SPRITE * rng.uniform(1.9, 2.3))
+    image = np.zeros((SPRITE, width, 4), np.float32)
+    paint = _colour(rng)
+    cv2.rectangle(image, (2, 38), (width - 3, 80), paint, -1)
+    roof = [[width * 0.2, 40], [width * 0.32, 4], [width * 0.74, 4], [width * 0.9, 40]]
+    cv2.fillPoly(image, [np.array(roof, np.int32)], paint)
+    glass = [[width * 0.28, 38], [width * 0.36, 12], [width * 0.7, 12], [width * 0.8, 38]]
+    cv2.fillPoly(image, [np.array(glass, np.int32)], (0.2, 0.25, 0.3, 1.0))
+    for x in (0.22, 0.78):
+        cv2.circle(image, (int(width * x), 78), 16, (0.06, 0.06, 0.06, 1.0), -1)
+    return image
+
+
+def _bicycle(rng: np.random.Generator) -> Array:
+    width = int(SPRITE * rng.uniform(1.3, 1.5))
+    image = np.zeros((SPRITE, width, 4), np.float32)
+    frame, tyre = _colour(rng), (0.05, 0.05, 0.05, 1.0)
+    wheels = ((24, 70), (width - 25, 70))
+    for wheel in wheels:
+        cv2.circle(image, wheel, 20, tyre, 8)
+    seat, bar, pedal = (width // 3, 26), (int(width * 0.72), 16), (width // 2, 68)
+    ends = ((wheels[0], seat), (seat, pedal), (pedal, bar), (bar, wheels[1]), (seat, bar))
+    for start, end in ends:
+        cv2.line(image, start, end, frame, 9)
+    cv2.line(image, (bar[0] - 10, 8), (bar[0] + 12, 10), tyre, 9)
+    return image
+
+
+PICTURES: tuple[Callable[[np.random.Generator], Array], ...] = (_person, _car, _bicycle)
+HEIGHTS = (1.0, 0.72, 0.72)  # height of a class against that of a person

@@ -1,0 +1,97 @@
+"""True and predicted boxes drawn on the diff image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import font_manager
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.io import write_png
+from torchvision.ops import box_iou
+from torchvision.utils import draw_bounding_boxes
+
+from detr_diff.evaluation.matching import match
+
+TRUTH, PREDICTION = (60, 220, 90), (255, 150, 30)
+SHORT_SIDE = 480
+
+
+def above(prediction: dict[str, Tensor], threshold: float) -> dict[str, Tensor]:
+    """The predictions with at least that score."""
+    kept = prediction["scores"] >= threshold
+    return {key: value[kept] for key, value in prediction.items()}
+
+
+def errors(prediction: dict[str, Tensor], truth: dict[str, Tensor], threshold: float) -> tuple[int, int, int]:
+    """True positives, false positives and misses of one image, at IoU 0.5."""
+    kept = above(prediction, threshold)
+    hits = 0
+    for label in kept["labels"].unique():
+        chosen = torch.nonzero(kept["labels"] == label)[:, 0]
+        chosen = chosen[kept["scores"][chosen].argsort(descending=True)]
+        iou = box_iou(kept["boxes"][chosen], truth["boxes"][truth["labels"] == label])
+        hits += int(match(iou.double().cpu().numpy(), np.array([0.5])).sum())
+    return hits, len(kept["labels"]) - hits, len(truth["labels"]) - hits
+
+
+def best_and_worst(results: Sequence[tuple[int, int, int]], count: int) -> tuple[list[int], list[int]]:
+    """Positions of the best and of the worst images; no image is in both lists.
+
+    Best: no errors, then most objects found. Worst: most errors, then fewest objects found.
+
+    Args:
+        results: True positives, false positives and misses of each image.
+        count: Length of each list, less when there are fewer images.
+    """
+    order = sorted(range(len(results)), key=lambda i: (sum(results[i][1:]), -results[i][0], i))
+    best = order[: min(count, (len(order) + 1) // 2)]
+    worst = [index for index in order[::-1][:count] if index not in best]
+    return best, worst
+
+
+def draw(
+    image: Tensor,
+    names: Sequence[str],
+    prediction: dict[str, Tensor],
+    truth: dict[str, Tensor] | None = None,
+) -> Tensor:
+    """Draw boxes: true ones green, predicted ones orange with class and score.
+
+    Args:
+        image: uint8 [C, H, W]; of a stack the last three channels, the diff, are shown.
+        names: Class names.
+        prediction: boxes [D, 4] xyxy in pixels, scores [D], labels [D].
+        truth: boxes [G, 4] xyxy in pixels, labels [G].
+
+    Returns:
+        uint8 [3, H', W']; small images are enlarged so that the boxes can be seen.
+    """
+    picture = image[-3:]
+    scale = max(1, round(SHORT_SIDE / min(picture.shape[1:])))
+    picture = interpolate(picture[None], scale_factor=scale, mode="nearest")[0]
+    font = font_manager.findfont("DejaVu Sans")
+    if truth is not None and len(truth["boxes"]):
+        labels = [names[int(label)] for label in truth["labels"]]
+        picture = _boxes(picture, truth["boxes"] * scale, labels, TRUTH, 4, font)
+    if len(prediction["boxes"]):
+        pairs = zip(prediction["labels"].tolist(), prediction["scores"].tolist(), strict=True)
+        labels = [f"{names[label]} {score:.2f}" for label, score in pairs]
+        picture = _boxes(picture, prediction["boxes"] * scale, labels, PREDICTION, 2, font)
+    return picture
+
+
+def _boxes(
+    picture: Tensor, boxes: Tensor, labels: list[str], colour: tuple[int, int, int], width: int, font: str
+) -> Tensor:
+    height, length = picture.shape[1:]
+    limit = torch.tensor([length - 1, height - 1, length - 1, height - 1])
+    boxes = boxes.cpu().clamp(min=0).minimum(limit)
+    return draw_bounding_boxes(picture, boxes, labels, colors=colour, width=width, font=font, font_size=15)
+
+
+def write(path: Path, picture: Tensor) -> None:
+    """Write a picture, uint8 [3, H, W], as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(picture, str(path))

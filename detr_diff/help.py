@@ -1,0 +1,68 @@
+"""The help of a verb, made from the comments in conf/, so that it cannot lag behind."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+# In a wheel conf/ is inside the package, in a checkout beside it.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+
+def verb_help(verb: str, what: str, groups: tuple[str, ...]) -> str:
+    """Usage, the choices of each group and every setting with its default and meaning."""
+    flags = " [--multirun]" if groups else ""
+    lines = [f"usage: detr-diff {verb} [key=value ...]{flags} [--config-dir DIR]", "", f"{what}", ""]
+    for group in groups:
+        lines.append(f"{group}=")
+        lines += [f"  {name:<16}{text}" for name, text in choices(group).items()]
+        lines.append("")
+    main = CONF / f"{verb.replace(' ', '_')}.yaml"
+    text = main.read_text(encoding="utf-8")
+    lines += _settings(text)
+    for group, chosen in _defaults(text):
+        lines += ["", f"{group}:   # {group}={chosen}" if group in groups else f"{group}:"]
+        body = (CONF / group / f"{chosen}.yaml").read_text(encoding="utf-8")
+        for _, parent in _defaults(body):
+            inherited = (CONF / group / f"{parent}.yaml").read_text(encoding="utf-8")
+            lines += [f"  {line}" for line in _settings(inherited)]
+        lines += [f"  {line}" for line in _settings(body)]
+    return "\n".join(lines)
+
+
+def choices(group: str) -> dict[str, str]:
+    """The files of a group in conf/ and what each is, from its first comment."""
+    found = {}
+    for path in sorted((CONF / group).glob("*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        comments = [line[2:] for line in lines if line.startswith("# ") and "@package" not in line]
+        found[path.stem] = comments[0] if comments else ""
+    return found
+
+
+def _settings(text: str) -> list[str]:
+    """The lines of a conf file without its head comment, defaults and Hydra's own section."""
+    lines: list[str] = []
+    section = ""
+    for line in text.splitlines():
+        if line and not line[0].isspace() and not line.startswith("#"):
+            section = line.partition(":")[0]
+        if section in ("defaults", "hydra") or (line.startswith("#") and not section):
+            continue
+        lines.append(line)
+    return "\n".join(lines).strip("\n").splitlines()
+
+
+def _defaults(text: str) -> list[tuple[str, str]]:
+    """(group, file) of the defaults list; a plain file of the same group as ("", file)."""
+    found = []
+    inside = False
+    for line in text.splitlines():
+        if line == "defaults:":
+            inside = True
+        elif inside and line.startswith("  - "):
+            group, _, chosen = line[4:].rpartition(":")
+            chosen = chosen.strip()
+            if chosen not in ("null", "_self_") and not chosen.startswith("schema_"):
+                found.append((group.strip(), chosen))
+        elif line and not line.startswith(" "):
+            inside = False
+    return found

@@ -1,0 +1,1 @@
+"""Batch to predictions: the DETR families, loading them, their blocks."""

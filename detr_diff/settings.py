@@ -1,0 +1,148 @@
+"""The types of all settings. Their values and what they mean stand in conf/."""
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional  # noqa: UP035 - omegaconf reads these annotations
+
+from omegaconf import MISSING
+
+from detr_diff.choices import Augment, Diff, OnError, Split, SplitBy
+
+
+@dataclass
+class SourceSettings:
+    """Which frame pairs."""
+
+    root: Optional[str] = MISSING
+    pairs: Optional[str] = MISSING
+    labels: Optional[str] = MISSING
+    names: Optional[List[str]] = MISSING
+    scene: Optional[str] = MISSING
+    split_by: Optional[SplitBy] = MISSING
+    val: Optional[float] = MISSING
+    test: Optional[float] = MISSING
+    subset: Optional[int] = MISSING
+    on_error: Optional[OnError] = MISSING
+    batch_size: Optional[int] = MISSING
+    num_workers: Optional[int] = MISSING
+
+
+@dataclass
+class TrainDataSettings(SourceSettings):
+    """Frame pairs and how they become images."""
+
+    diff: Diff = MISSING
+    augment: Augment = MISSING
+
+
+@dataclass
+class ModelSettings:
+    """Which DETR."""
+
+    family: str = MISSING
+    pretrained: Optional[str] = MISSING
+    processor: Dict[str, Any] = MISSING
+    config: Dict[str, Any] = MISSING
+
+
+@dataclass
+class OptimizerSettings:
+    """AdamW."""
+
+    weight_decay: float = MISSING
+
+
+@dataclass
+class CheckpointSettings:
+    """Which checkpoint is the best."""
+
+    monitor: str = MISSING
+
+
+@dataclass
+class EarlyStoppingSettings:
+    """When to stop before the last epoch."""
+
+    patience: Optional[int] = MISSING
+    min_delta: float = MISSING
+
+
+@dataclass
+class TrainSettings:
+    """`detr-diff train`."""
+
+    run_name: str = MISSING
+    runs: str = MISSING
+    seed: int = MISSING
+    resume: bool = MISSING
+    debug: bool = MISSING
+    overlays: int = MISSING
+    data: TrainDataSettings = MISSING
+    model: ModelSettings = MISSING
+    optimizer: OptimizerSettings = MISSING
+    stages: Dict[str, Any] = MISSING
+    checkpoint: CheckpointSettings = MISSING
+    early_stopping: EarlyStoppingSettings = MISSING
+    trainer: Dict[str, Any] = MISSING
+    logger: Dict[str, Any] = MISSING
+
+
+@dataclass
+class EvaluateSettings:
+    """`detr-diff evaluate`."""
+
+    ckpt_path: str = MISSING
+    split: Split = MISSING
+    out: Optional[str] = MISSING
+    overlays: int = MISSING
+    debug: bool = MISSING
+    data: SourceSettings = MISSING
+    trainer: Dict[str, Any] = MISSING
+
+
+@dataclass
+class PredictSettings:
+    """`detr-diff predict`."""
+
+    ckpt_path: str = MISSING
+    out: str = MISSING
+    before: Optional[str] = MISSING
+    after: Optional[str] = MISSING
+    threshold: Optional[float] = MISSING
+    debug: bool = MISSING
+    data: SourceSettings = MISSING
+    trainer: Dict[str, Any] = MISSING
+
+
+@dataclass
+class SynthSettings:
+    """`detr-diff data synth`."""
+
+    out: str = MISSING
+    pairs: int = MISSING
+    scenes: int = MISSING
+    width: int = MISSING
+    height: int = MISSING
+    seed: int = MISSING
+    empty: float = MISSING
+    appear: float = MISSING
+    shake: float = MISSING
+    noise: float = MISSING
+    debug: bool = MISSING
+
+
+@dataclass
+class CheckSettings:
+    """`detr-diff data check`."""
+
+    debug: bool = MISSING
+    max_objects: Optional[int] = MISSING
+    data: SourceSettings = MISSING
+
+
+SCHEMAS = {
+    "train": TrainSettings,
+    "evaluate": EvaluateSettings,
+    "predict": PredictSettings,
+    "data_synth": SynthSettings,
+    "data_check": CheckSettings,
+}

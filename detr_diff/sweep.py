@@ -1,0 +1,137 @@
+"""Running training jobs: one, or a Hydra multirun in which a failing job stops no other."""
+
+import csv
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from detr_diff.compose import register_schemas
+from detr_diff.errors import SettingError
+from detr_diff.help import CONF
+from detr_diff.text import render
+
+log = logging.getLogger(__name__)
+
+TRACEBACK = "traceback.txt"
+OVERRIDES = "overrides.txt"
+METRICS = "metrics.json"
+COLUMNS = ("map", "map_50", "f1", "loss")
+
+
+def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int:
+    """Train once, or once for every combination of a multirun.
+
+    Args:
+        settings: Of the job, or of the first job of the multirun.
+        overrides: As on the command line; Hydra reads them again for each job.
+        sweep: Whether this is a multirun.
+
+    Returns:
+        The exit code: 1 when a job of a multirun failed.
+
+    Raises:
+        SettingError: The run exists already.
+    """
+    folder = Path(settings.runs) / settings.run_name
+    if has_results(folder) and not settings.resume:
+        raise SettingError(
+            f"{folder} exists and is never overwritten: choose another run_name=..., "
+            "or go on with resume=true"
+        )
+    register_schemas()
+    sys.argv = ["detr-diff", *overrides, *(["--multirun"] if sweep else [])]
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+    if not sweep:
+        try:
+            main(train_job)()
+        except Stopped as stopped:
+            raise stopped.error from None
+        return 0
+    try:
+        main(train_job)()
+    except SystemExit as stopped:
+        print("detr-diff: the sweep did not start", file=sys.stderr)
+        return int(stopped.code or 1)
+    return close_sweep(folder)
+
+
+def has_results(folder: Path) -> bool:
+    """Whether a folder holds what a run, or a sweep of runs, has produced."""
+    patterns = ("metrics.csv", METRICS, "checkpoints/*.ckpt")
+    return any(any(folder.glob(f"{level}{p}")) for level in ("", "[0-9]*/") for p in patterns)
+
+
+def train_job(settings: DictConfig) -> float | None:
+    """One training job in the folder that Hydra made for it.
+
+    A failure leaves traceback.txt there. Alone, the job raises; in a multirun it returns nan, so
+    that the other jobs run and a sweeper sees a value that is not a number.
+    """
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
+    sweep = job.mode is RunMode.MULTIRUN
+    (folder / TRACEBACK).unlink(missing_ok=True)
+    if sweep:
+        (folder / OVERRIDES).write_text("\n".join(job.overrides.task) + "\n", encoding="utf-8")
+    group = settings.run_name if sweep else None
+    try:
+        OmegaConf.resolve(settings)
+        from detr_diff.verbs.train import train
+
+        return train(settings, folder, group)
+    except Exception as error:
+        (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
+        if not sweep:
+            error.add_note(f"traceback in {folder / TRACEBACK}")
+            raise Stopped(error) from error
+        log.error("job %s failed: %s", job.job.num, error)
+        return float("nan")
+
+
+class Stopped(BaseException):
+    """Carries an error past Hydra, which would print its own traceback and exit."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def close_sweep(folder: Path) -> int:
+    """Show a table of the jobs' final metrics and write it to sweep.csv.
+
+    Returns:
+        1 when a job failed, else 0.
+    """
+    jobs = sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    table = Table("job", "settings", *COLUMNS, "state", title=f"sweep {folder}")
+    rows = [["job", "overrides", *COLUMNS, "state"]]
+    failed = False
+    for job in jobs:
+        figures = {}
+        state = "no result"
+        if (job / METRICS).exists():
+            figures = json.loads((job / METRICS).read_text(encoding="utf-8"))
+            state = "finished"
+        if (job / TRACEBACK).exists():
+            state = "failed: " + (job / TRACEBACK).read_text(encoding="utf-8").strip().splitlines()[-1]
+        failed |= state != "finished"
+        split = "test" if "test/map" in figures else "val"
+        values = [figures.get(f"{split}/{key}") for key in COLUMNS]
+        given = (job / OVERRIDES).read_text(encoding="utf-8").split("\n") if (job / OVERRIDES).exists() else []
+        shown = ["" if value is None else f"{value:.4f}" for value in values]
+        table.add_row(job.name, "\n".join(given).strip(), *shown, state)
+        rows.append([job.name, " ".join(given).strip(), *shown, state])
+    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    print(render(table))
+    return int(failed)
+

@@ -1,0 +1,1 @@
+"""Steps to weights: the LightningModule, stages, schedules, callbacks, loggers."""

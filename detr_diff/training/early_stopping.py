@@ -1,0 +1,21 @@
+"""Early stopping that gives every stage its epochs."""
+
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+
+
+class LastStageEarlyStopping(EarlyStopping):
+    """Stops the last stage only.
+
+    A plateau of an early stage, in which little learns, is no reason to skip the stages after it.
+    """
+
+    def _last(self, trainer: Trainer) -> bool:
+        plan = trainer.lightning_module.plan  # type: ignore[union-attr]
+        return bool(plan.at(trainer.current_epoch)[0] == len(plan.stages) - 1)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if self._last(trainer):
+            super().on_validation_end(trainer, pl_module)

@@ -1,0 +1,163 @@
+"""Building the parts of a run and writing what it found."""
+
+import csv
+import inspect
+import json
+import logging
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger
+
+from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.errors import SettingError, UserError, nearest
+from detr_diff.evaluation.score_sweep import Sweep
+from detr_diff.training.detector import Detector
+from detr_diff.training.early_stopping import LastStageEarlyStopping
+from detr_diff.training.overlay_callback import OverlayCallback
+from detr_diff.training.stages import StagedFinetuning
+
+# What the libraries say about themselves and a user can do nothing about.
+NOISE = (
+    ".*You'd better set embed_dim.*",
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*Experiment logs directory .* exists and is not empty.*",
+    ".*number of training batches .* is smaller than the logging interval.*",
+    ".*litlogger.*",
+    ".*LeafSpec.*",
+    ".*weights_only.*",
+)
+
+
+def quiet() -> None:
+    """Keep the console for what concerns the run."""
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def build_trainer(
+    settings: Mapping[str, Any],
+    run_dir: Path,
+    *,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[Callback] = (),
+    **fixed: Any,
+) -> Trainer:
+    """A Lightning trainer.
+
+    Args:
+        settings: The trainer section, passed through.
+        run_dir: Where anything of it is written.
+        loggers: May be none.
+        callbacks: Beside the progress bar.
+        **fixed: Arguments that are ours to set.
+
+    Raises:
+        SettingError: Lightning knows no such argument, or refuses its value.
+    """
+    known = [name for name in inspect.signature(Trainer.__init__).parameters if name != "self"]
+    for name in settings:
+        if name not in known:
+            raise SettingError(f"trainer.{name}: unknown, {nearest(name, known)}")
+        if name in ("logger", "callbacks", "default_root_dir"):
+            raise SettingError(f"trainer.{name}: set by the run itself")
+    bar = [RichProgressBar()] if settings.get("enable_progress_bar", True) else []
+    try:
+        return Trainer(
+            **{**settings, **fixed},
+            default_root_dir=run_dir,
+            logger=list(loggers) or False,
+            callbacks=[*bar, *callbacks],
+            enable_model_summary=False,
+        )
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise SettingError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def training_callbacks(
+    run_dir: Path, monitor: str, patience: int | None, min_delta: float, overlays: int, images: int
+) -> list[Callback]:
+    """Stages, checkpoints, pictures, early stopping."""
+    mode = "min" if monitor.endswith("loss") else "max"
+    folder = run_dir / "checkpoints"
+    callbacks: list[Callback] = [
+        StagedFinetuning(),
+        OverlayCallback(run_dir / "overlays", overlays, images),
+        ModelCheckpoint(
+            folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False
+        ),
+        # At the end of each training epoch: there a resumed run is exact.
+        ModelCheckpoint(
+            folder,
+            filename="last",
+            every_n_epochs=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ),
+    ]
+    if patience is not None:
+        callbacks.append(
+            LastStageEarlyStopping(monitor, patience=patience, min_delta=min_delta, mode=mode)
+        )
+    return callbacks
+
+
+def load_detector(path: str | Path) -> tuple[Detector, dict[str, Any]]:
+    """A detector from a checkpoint, and how its data was read.
+
+    Returns:
+        The detector on the CPU, in evaluation mode, and the arguments of its
+        MovedObjectDataModule.
+
+    Raises:
+        SettingError: No such file, or not a checkpoint of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SettingError(f"ckpt_path={path}: no such file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        settings = checkpoint["hyper_parameters"]
+        data = dict(checkpoint[MovedObjectDataModule.CHECKPOINT_HYPER_PARAMS_KEY])
+        detector = Detector(**settings)
+        detector.load_state_dict(checkpoint["state_dict"])
+    except SettingError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged file fails in a dozen ways
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        raise UserError(f"ckpt_path={path}: not a checkpoint of detr-diff train ({reason})") from error
+    return detector.eval(), data
+
+
+def evaluate(trainer: Trainer, detector: Detector, data: MovedObjectDataModule, split: str) -> dict[str, float]:
+    """Loss and detection figures of a split under the keys test/..., as the loggers get them."""
+    (figures,) = trainer.test(detector, dataloaders=data.loader(split), verbose=False)
+    return {key: float(value) for key, value in figures.items()}
+
+
+def write_metrics(path: Path, figures: Mapping[str, Any]) -> None:
+    """Flat JSON; what is undefined is null."""
+    clean = {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in figures.items()
+    }
+    path.write_text(json.dumps(clean, indent=2) + "\n", encoding="utf-8")
+
+
+def write_sweep(path: Path, sweep: Sweep | None) -> None:
+    """iou,score,precision,recall,f1 over all classes together."""
+    assert sweep is not None
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("iou", "score", "precision", "recall", "f1"))
+        rows.writerows([f"{value:.6g}" for value in row] for row in sweep.rows())

@@ -1,0 +1,45 @@
+"""`detr-diff data synth`: generate scenes."""
+
+import os
+import shutil
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import track
+
+from detr_diff.compose import plain
+from detr_diff.data.synthetic import SceneSettings, generate
+from detr_diff.errors import SettingError
+
+
+def run(settings: DictConfig) -> int:
+    """Write the data set into a new folder; a stopped run leaves nothing under its name."""
+    chosen = plain(settings)
+    out = Path(chosen["out"]).expanduser()
+    if out.exists() and any(out.iterdir()):
+        raise SettingError(f"out={out}: exists and is never overwritten; choose another folder")
+    pairs, scenes = chosen["pairs"], chosen["scenes"]
+    for name, least in (("pairs", 1), ("scenes", 1), ("width", 64), ("height", 64), ("seed", 0), ("noise", 0), ("shake", 0)):
+        if chosen[name] < least:
+            raise SettingError(f"{name}={chosen[name]}: at least {least}")
+    if scenes > pairs:
+        raise SettingError(f"scenes={scenes}: at most the number of pairs, {pairs}")
+    for name in ("empty", "appear"):
+        if not 0 <= chosen[name] <= 1:
+            raise SettingError(f"{name}={chosen[name]}: a share from 0 to 1")
+    fields = {key: chosen[key] for key in SceneSettings.__dataclass_fields__}
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    unfinished.mkdir(parents=True)
+    console = Console(stderr=True)
+    try:
+        work = generate(unfinished, pairs, scenes, SceneSettings(**fields))
+        for _ in track(work, "generating pairs", total=pairs, console=console, disable=not console.is_terminal):
+            pass
+        if out.exists():
+            out.rmdir()
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    print(f"{pairs} pairs of {scenes} scenes in {out}")
+    return 0

@@ -1,0 +1,90 @@
+"""`detr-diff evaluate`: the figures of a checkpoint on any labelled set."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.table import Table
+
+from detr_diff.compose import plain
+from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.data.frame_pair import read_names
+from detr_diff.errors import SettingError
+from detr_diff.text import render
+from detr_diff.training.detector import Detector
+from detr_diff.training.overlay_callback import OverlayCallback
+from detr_diff.training.run import (
+    build_trainer,
+    evaluate,
+    load_detector,
+    quiet,
+    write_metrics,
+    write_sweep,
+)
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: DictConfig) -> int:
+    """Evaluate a checkpoint and write evaluation.json, score_sweep.csv and overlays/."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    quiet()
+    detector, trained = load_detector(settings.ckpt_path)
+    data = data_as_trained(settings, detector, trained)
+    out = Path(settings.out) if settings.out else _out(settings, data)
+    if (out / "evaluation.json").exists():
+        raise SettingError(f"{out}/evaluation.json exists and is never overwritten; choose another out=...")
+    data.setup()
+    data.require(settings.split)
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = build_trainer(
+        plain(settings)["trainer"], out, callbacks=[OverlayCallback(out / "overlays", settings.overlays)]
+    )
+    figures = evaluate(trainer, detector, data, settings.split)
+    write_sweep(out / "score_sweep.csv", detector.sweep)
+    facts = {
+        "split": str(settings.split),
+        "pairs": len(data.datasets[settings.split]),
+        "data": str(data.hparams.root),
+        "checkpoint": str(settings.ckpt_path),
+    }
+    write_metrics(out / "evaluation.json", {**figures, **facts})
+    table = Table("metric", settings.split, title=f"{settings.ckpt_path} on {data.hparams.root}")
+    for key, value in figures.items():
+        table.add_row(key.removeprefix("test/"), f"{value:.4f}")
+    print(render(table))
+    print(f"written to {out}")
+    return 0
+
+
+def data_as_trained(
+    settings: DictConfig, detector: Detector, trained: dict[str, Any], **changed: Any
+) -> MovedObjectDataModule:
+    """The data as in training, with what the command line says otherwise.
+
+    Raises:
+        SettingError: The class names are not those of the checkpoint.
+    """
+    given = {key: value for key, value in plain(settings.data).items() if value is not None}
+    names = given.pop("names", None)
+    if "root" in given:
+        given["root"] = str(Path(given["root"]).expanduser())
+        names = names or (read_names(Path(given["root"])) if Path(given["root"]).is_dir() else None)
+    if names is not None and list(names) != detector.names:
+        raise SettingError(
+            f"class names: the data has {list(names)}, the checkpoint was trained on {detector.names}"
+        )
+    # Another folder need not have the special csv or label folder of the training data.
+    arguments = {**trained, **given, **changed, "augment": "none", "max_objects": None}
+    return MovedObjectDataModule(
+        names=detector.names, processor=detector.processor, diff=str(detector.diff), **arguments
+    )
+
+
+def _out(settings: DictConfig, data: MovedObjectDataModule) -> Path:
+    """<run folder>/evaluation/<data folder>-<split>; beside a checkpoint that left its run folder."""
+    folder = Path(settings.ckpt_path).parent
+    if folder.name == "checkpoints":
+        folder = folder.parent
+    return folder / "evaluation" / f"{Path(data.hparams.root).resolve().name}-{settings.split}"

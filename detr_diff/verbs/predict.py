@@ -1,0 +1,114 @@
+"""`detr-diff predict`: boxes of what moved."""
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.table import Table
+
+from detr_diff.choices import Diff
+from detr_diff.compose import plain
+from detr_diff.data.check import LabelledPair, check
+from detr_diff.data.datamodule import DataError
+from detr_diff.data.dataset import MovedObjectDataset, collate
+from detr_diff.data.frame_pair import Discovery, FramePair, discover
+from detr_diff.errors import SettingError
+from detr_diff.evaluation.overlays import above, draw, write
+from detr_diff.text import render
+from detr_diff.training.detector import Detector
+from detr_diff.training.run import build_trainer, load_detector, quiet
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: DictConfig) -> int:
+    """Predict one pair or a set; write predictions.json and an overlay PNG for each pair."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    quiet()
+    out = Path(settings.out)
+    if (out / "predictions.json").exists():
+        raise SettingError(f"{out}/predictions.json exists and is never overwritten; choose another out=...")
+    detector, trained = load_detector(settings.ckpt_path)
+    threshold = detector.threshold if settings.threshold is None else settings.threshold
+    if not 0.0 <= threshold <= 1.0:
+        raise SettingError(f"threshold={threshold}: a score from 0 to 1")
+    pairs = _pairs(settings, detector, trained)
+    dataset = MovedObjectDataset(pairs, detector.diff, detector.processor)
+    chosen = settings.data.batch_size, settings.data.num_workers
+    size, workers = (trained[key] if v is None else v for key, v in zip(("batch_size", "num_workers"), chosen, strict=True))
+    loader = torch.utils.data.DataLoader(dataset, size, num_workers=workers, collate_fn=collate)
+    trainer = build_trainer(plain(settings)["trainer"], out)
+    batches = trainer.predict(detector, loader)
+    assert batches is not None
+    found = [above(prediction, threshold) for batch in batches for prediction in batch]
+    rows = _write(out, dataset, detector, found)
+    _show(rows, len(pairs), out, threshold)
+    return 0
+
+
+def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> list[LabelledPair]:
+    single = settings.after is not None or settings.before is not None
+    if single == (settings.data.root is not None):
+        raise SettingError("give either before=... after=..., or data.root=...")
+    if single:
+        if settings.after is None:
+            raise SettingError("before=... needs after=...")
+        after = Path(settings.after)
+        before = None if settings.before is None else Path(settings.before)
+        pair = FramePair(after.stem.removesuffix("_after"), before, after, None)
+        found = Discovery([pair])
+    else:
+        given = plain(settings.data)
+        found = discover(
+            Path(given["root"]).expanduser(),
+            pairs=given["pairs"],
+            labels=given["labels"],
+            scene=given["scene"],
+            labelled=False,
+        )
+        found.pairs = [FramePair(p.name, p.before, p.after, None, p.scene, p.split) for p in found.pairs]
+    report = check(found, detector.names, needs_frames=detector.diff is Diff.stack)
+    if report.problems:
+        lines = "\n".join(f"  {problem}" for problem in report.problems)
+        if (settings.data.on_error or trained["on_error"]) == "refuse" or not report.pairs:
+            raise DataError(f"{len(report.problems)} problems\n{lines}")
+        log.warning("%s\n%d pairs are left out", lines, report.left_out)
+    return report.pairs[: settings.data.subset]
+
+
+def _write(
+    out: Path, dataset: MovedObjectDataset, detector: Detector, found: list[dict[str, torch.Tensor]]
+) -> list[dict[str, Any]]:
+    rows = []
+    for index, prediction in enumerate(found):
+        name = dataset.pairs[index].pair.name
+        picture = draw(dataset.image(index), detector.names, prediction)
+        write(out / "overlays" / f"{re.sub(r'[^\w.-]', '_', name)}.png", picture)
+        for box, score, label in zip(
+            prediction["boxes"].tolist(), prediction["scores"].tolist(), prediction["labels"].tolist(), strict=True
+        ):
+            rows.append(
+                {
+                    "pair": name,
+                    "box": [round(value, 2) for value in box],
+                    "class": detector.names[label],
+                    "score": round(score, 4),
+                }
+            )
+    (out / "predictions.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return rows
+
+
+def _show(rows: list[dict[str, Any]], pairs: int, out: Path, threshold: float) -> None:
+    table = Table("pair", "class", "score", "x0", "y0", "x1", "y1", title="what moved, boxes in pixels")
+    for row in rows[:40]:
+        corners = (f"{value:.0f}" for value in row["box"])
+        table.add_row(row["pair"], row["class"], f"{row['score']:.2f}", *corners)
+    print(render(table))
+    if len(rows) > 40:
+        print(f"... and {len(rows) - 40} more")
+    print(f"{len(rows)} objects in {pairs} pairs with a score of at least {threshold:g}, written to {out}")

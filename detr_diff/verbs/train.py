@@ -1,0 +1,194 @@
+"""`detr-diff train`: build everything, fit, evaluate the best checkpoint, write the run folder."""
+
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import seed_everything
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from detr_diff.choices import Diff
+from detr_diff.compose import plain
+from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.data.frame_pair import read_names
+from detr_diff.errors import SettingError
+from detr_diff.model.load import LoadReport, build_processor, load_model
+from detr_diff.text import render
+from detr_diff.training.detector import Detector
+from detr_diff.training.run import (
+    build_trainer,
+    evaluate,
+    load_detector,
+    quiet,
+    training_callbacks,
+    write_metrics,
+    write_sweep,
+)
+from detr_diff.training.run_logger import build_loggers
+from detr_diff.training.stages import StagePlan
+
+log = logging.getLogger(__name__)
+
+# A resumed run may differ in these and still end the same.
+FREE = ("resume", "debug", "runs", "overlays", "trainer.enable_progress_bar", "logger", "data.num_workers")
+
+
+def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> float:
+    """Train in a run folder.
+
+    Args:
+        settings: See conf/train.yaml.
+        run_dir: The run folder; it exists.
+        group: Name of the multirun that the run is part of.
+
+    Returns:
+        The best value of the monitored metric, for a sweeper.
+    """
+    quiet()
+    last = run_dir / "checkpoints" / "last.ckpt"
+    resumed = last if settings.resume and last.exists() else None
+    _keep_config(settings, run_dir / "config.yaml", resumed is not None)
+    seed_everything(settings.seed, verbose=False)
+    plan = StagePlan.from_settings(plain(settings)["stages"])
+    detector = _detector(settings, plan, resumed)
+    data = _data(settings, detector)
+    data.setup()
+    data.require("train", "val")
+    data.warn_of_symmetric_diff()
+    final = "test" if len(data.datasets["test"]) else "val"
+    if final == "val":
+        log.warning("no test pairs (data.test=%s): the final metrics are of validation", settings.data.test)
+
+    step = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if resumed else None
+    callbacks = training_callbacks(
+        run_dir,
+        settings.checkpoint.monitor,
+        settings.early_stopping.patience,
+        settings.early_stopping.min_delta,
+        settings.overlays,
+        settings.logger.get("images", 0),
+    )
+    chosen = plain(settings)["trainer"]
+    if chosen["max_epochs"] is None:
+        chosen["max_epochs"] = plan.epochs
+    name = f"{group}/{run_dir.name}" if group else settings.run_name
+    trainer = build_trainer(chosen, run_dir, callbacks=callbacks)
+    exit_code = 1
+    try:
+        loggers = build_loggers(
+            plain(settings.logger), plain(settings), run_dir, name, group, step
+        )
+        trainer.loggers = loggers
+        if trainer.fast_dev_run:
+            raise SettingError("trainer.fast_dev_run: it keeps no checkpoint; use trainer.max_epochs=1")
+        trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
+        best = run_dir / "checkpoints" / "best.ckpt"
+        score = float(callbacks[2].best_model_score)  # type: ignore[attr-defined]
+        detector.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
+        figures = evaluate(trainer, detector, data, final)
+        if final == "val":
+            figures = {key.replace("test/", "val/", 1): value for key, value in figures.items()}
+        write_sweep(run_dir / "score_sweep.csv", detector.sweep)
+        write_metrics(run_dir / "metrics.json", figures)
+        _summary(figures, final, run_dir)
+        exit_code = 0
+    finally:
+        _finish_wandb(exit_code)
+    return score
+
+
+def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> Detector:
+    """From the checkpoint when resumed, so that no hub is needed; else as the settings say."""
+    if resumed is not None:
+        log.info("resuming from %s", resumed)
+        return load_detector(resumed)[0]
+    names = list(settings.data.names or read_names(Path(settings.data.root)) or [])
+    if not names:
+        raise SettingError(
+            f"no class names: {settings.data.root} has no dataset.yaml; give data.names=[person,car]"
+        )
+    model, architecture, report = load_model(
+        settings.model.family,
+        names,
+        pretrained=settings.model.pretrained,
+        config=plain(settings.model)["config"],
+        processor=plain(settings.model)["processor"],
+        channels=Diff(settings.data.diff).channels,
+    )
+    log.info("%s", render(_report_table(report)))
+    for tensor, status in report.status.items():
+        if status in ("re-initialised", "missing", "unexpected"):
+            log.info("  %s: %s", tensor, status)
+    return Detector(
+        asdict(architecture),
+        str(settings.data.diff),
+        plan.settings(),
+        settings.optimizer.weight_decay,
+        settings.seed,
+        model,
+    )
+
+
+def _data(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:
+    chosen: dict[str, Any] = plain(settings.data)
+    chosen["root"] = str(Path(chosen["root"]).expanduser())
+    names = chosen.pop("names")
+    del names  # they are in the detector
+    return MovedObjectDataModule(
+        names=detector.names,
+        processor=detector.processor,
+        max_objects=detector.architecture.config["num_queries"],
+        seed=settings.seed,
+        **chosen,
+    )
+
+
+def _keep_config(settings: DictConfig, path: Path, resumed: bool) -> None:
+    """Write config.yaml; a resumed run must have the settings that it began with."""
+    if resumed and path.exists():
+        old, new = _flat(OmegaConf.load(path)), _flat(settings)
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key) and not key.startswith(FREE):
+                raise SettingError(
+                    f"resume=true: {key} was {old.get(key)}, now {new.get(key)}; a resumed run must "
+                    "have the settings that it began with"
+                )
+        return
+    path.write_text(OmegaConf.to_yaml(settings), encoding="utf-8")
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for key, value in plain(settings).items() if isinstance(settings, DictConfig) else settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def _report_table(report: LoadReport) -> Table:
+    kinds = ("loaded", "random", "re-initialised", "missing", "unexpected")
+    counts = report.counts()
+    used = [kind for kind in kinds if any(kind in row for row in counts.values())]
+    table = Table("block", *used, title=f"tensors from {report.source}")
+    for block, row in counts.items():
+        table.add_row(block, *(str(row.get(kind, 0)) for kind in used))
+    return table
+
+
+def _summary(figures: dict[str, float], split: str, run_dir: Path) -> None:
+    table = Table("metric", split, title=f"{run_dir}: best checkpoint")
+    for key, value in figures.items():
+        table.add_row(key.removeprefix(f"{split}/"), f"{value:.4f}")
+    log.info("%s", render(table))
+
+
+def _finish_wandb(exit_code: int) -> None:
+    """Close the W&B run, or the next job of a multirun would write into it."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish(exit_code=exit_code)
