@@ -18,6 +18,7 @@ VERBS = {
 GROUPS = {
     "train": ("experiment", "model", "stages", "logger"),
 }
+FLAGS = ("--help", "--multirun", "--config-dir")
 USAGE = "usage: detr-diff <verb> [key=value ...]"
 
 
@@ -95,7 +96,7 @@ def _overrides(words: list[str]) -> list[str]:
                 raise SettingError(f"--config-dir {folder}: no such folder")
             overrides.append(f"hydra.searchpath=['file://{os.path.abspath(folder)}']")
         elif word.startswith("-"):
-            raise SettingError(f"{word}: unknown flag, {nearest(word, ['--help', '--multirun', '--config-dir'])}")
+            raise SettingError(f"{word}: unknown flag, {nearest(word, FLAGS)}")
         else:
             overrides.append(word)
     return overrides

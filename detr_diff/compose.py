@@ -19,6 +19,7 @@ from detr_diff.errors import SettingError, nearest
 from detr_diff.help import CONF
 from detr_diff.settings import SCHEMAS
 
+
 def register_schemas() -> None:
     """Make the types known to Hydra; conf/<verb>.yaml names them in its defaults."""
     for verb, schema in SCHEMAS.items():
@@ -95,8 +96,8 @@ def _unknown_setting(verb: str, parsed: Sequence[Override], error: Exception) ->
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         key = getattr(cause, "full_key", None) or ""
-        value = next((o.get_value_string() for o in parsed if o.key_or_group == key), "")
-        return f"{key}={value}: {str(cause).splitlines()[0]}"
+        value = next((str(o.input_line) for o in parsed if o.key_or_group == key), str(key))
+        return f"{value}: {str(cause).splitlines()[0]}"
     known = list(_known(verb, parsed))
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     for override in parsed:

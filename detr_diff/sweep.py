@@ -126,12 +126,12 @@ def close_sweep(folder: Path) -> int:
         failed |= state != "finished"
         split = "test" if "test/map" in figures else "val"
         values = [figures.get(f"{split}/{key}") for key in COLUMNS]
-        given = (job / OVERRIDES).read_text(encoding="utf-8").split("\n") if (job / OVERRIDES).exists() else []
+        path = job / OVERRIDES
+        given = path.read_text(encoding="utf-8").split() if path.exists() else []
         shown = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(job.name, "\n".join(given).strip(), *shown, state)
-        rows.append([job.name, " ".join(given).strip(), *shown, state])
+        table.add_row(job.name, "\n".join(given), *shown, state)
+        rows.append([job.name, " ".join(given), *shown, state])
     with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     print(render(table))
     return int(failed)
-

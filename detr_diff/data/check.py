@@ -58,7 +58,8 @@ def check(
     for pair in track(
         found.pairs, "checking the data", console=console, transient=True, disable=not console.is_terminal
     ):
-        labels, new = NO_LABELS, []
+        labels = NO_LABELS
+        new: list[Problem] = []
         if pair.label is not None:
             if pair.label.is_file():
                 labels, new = read_labels(pair.label, names)

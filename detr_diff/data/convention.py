@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-
 from torch.nn.functional import max_pool2d
 
 from detr_diff.data.check import LabelledPair

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -73,6 +74,7 @@ class MovedObjectDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["processor", "names", "diff"], logger=False)
+        self.settings = SimpleNamespace(**self.hparams)
         self.names = list(names)
         self.processor = processor
         self.diff = Diff(diff)
@@ -91,7 +93,7 @@ class MovedObjectDataModule(LightningDataModule):
         """
         if self.datasets:
             return
-        settings = self.hparams
+        settings = self.settings
         report = self._check()
         pairs = [item.pair for item in report.pairs]
         chosen = split_pairs(pairs, SplitBy(settings.split_by), settings.val, settings.test, settings.seed)
@@ -109,7 +111,7 @@ class MovedObjectDataModule(LightningDataModule):
         log.info("frame pairs: %s", ", ".join(f"{n} {split}" for split, n in counts.items()))
 
     def _check(self) -> CheckReport:
-        settings = self.hparams
+        settings = self.settings
         found = discover(
             Path(settings.root), pairs=settings.pairs, labels=settings.labels, scene=settings.scene
         )
@@ -131,8 +133,8 @@ class MovedObjectDataModule(LightningDataModule):
         return report
 
     def _dataset(self, pairs: Sequence[LabelledPair], training: bool) -> MovedObjectDataset:
-        augment = Augment(self.hparams.augment) if training else Augment.none
-        return MovedObjectDataset(pairs, self.diff, self.processor, augment, self.hparams.seed)
+        augment = Augment(self.settings.augment) if training else Augment.none
+        return MovedObjectDataset(pairs, self.diff, self.processor, augment, self.settings.seed)
 
     def require(self, *splits: str) -> None:
         """Refuse to go on without pairs in these splits.
@@ -143,8 +145,8 @@ class MovedObjectDataModule(LightningDataModule):
         for split in splits:
             if not len(self.datasets[split]):
                 raise SettingError(
-                    f"no pairs in the {split} split of {self.hparams.root}; see data.split_by="
-                    f"{self.hparams.split_by} data.val={self.hparams.val} data.test={self.hparams.test}"
+                    f"no pairs in the {split} split of {self.settings.root}; see data.split_by="
+                    f"{self.settings.split_by} data.val={self.settings.val} data.test={self.settings.test}"
                 )
 
     def warn_of_symmetric_diff(self) -> None:
@@ -164,7 +166,7 @@ class MovedObjectDataModule(LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader[Any]:
-        sampler = EpochSampler(len(self.datasets["train"]), self.hparams.seed, self._epoch)
+        sampler = EpochSampler(len(self.datasets["train"]), self.settings.seed, self._epoch)
         return self._loader("train", sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -179,13 +181,16 @@ class MovedObjectDataModule(LightningDataModule):
 
     def _epoch(self) -> int:
         # `processed`, not `current_epoch`: on resume the latter is one behind at this point.
-        return self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0
+        if self.trainer is None:
+            return 0
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
+        return int(progress.processed)
 
     def _loader(self, split: str, **settings: Any) -> DataLoader[Any]:
-        workers = self.hparams.num_workers
+        workers = self.settings.num_workers
         return DataLoader(
             self.datasets[split],
-            batch_size=self.hparams.batch_size,
+            batch_size=self.settings.batch_size,
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_one_thread,

@@ -17,9 +17,7 @@ def diff_image(before: Tensor, after: Tensor, diff: Diff) -> Tensor:
     Returns:
         uint8 [C, H, W]; C is 9 for stack and 3 for the others.
     """
-    return {Diff.abs: abs_diff, Diff.signed: signed_diff, Diff.stack: stack_diff}[diff](
-        before, after
-    )
+    return {Diff.abs: abs_diff, Diff.signed: signed_diff, Diff.stack: stack_diff}[diff](before, after)
 
 
 def abs_diff(before: Tensor, after: Tensor) -> Tensor:

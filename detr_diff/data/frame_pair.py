@@ -205,6 +205,4 @@ def _name_scenes(found: Discovery, pattern: str) -> None:
         if match is None:
             raise SettingError(f"data.scene={pattern}: does not match pair {pair.name!r}")
         scene = match.group(1) if regex.groups else match.group()
-        found.pairs[index] = FramePair(
-            pair.name, pair.before, pair.after, pair.label, scene, pair.split
-        )
+        found.pairs[index] = FramePair(pair.name, pair.before, pair.after, pair.label, scene, pair.split)

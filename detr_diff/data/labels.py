@@ -52,8 +52,8 @@ def read_labels(path: Path, names: Sequence[str]) -> tuple[Labels, list[Problem]
     except OSError as error:
         return NO_LABELS, [Problem(path, 0, f"cannot be read: {error.strerror}")]
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        return NO_LABELS, [Problem(path, line, "not UTF-8 text")]
+        number = error.object[: error.start].count(b"\n") + 1
+        return NO_LABELS, [Problem(path, number, "not UTF-8 text")]
 
     classes: list[int] = []
     boxes: list[tuple[float, ...]] = []
@@ -72,9 +72,7 @@ def read_labels(path: Path, names: Sequence[str]) -> tuple[Labels, list[Problem]
             first_line[row] = number
             classes.append(int(row[0]))
             boxes.append(row[1:])
-    return Labels(
-        np.array(classes, np.int64), np.array(boxes, np.float32).reshape(-1, 4)
-    ), problems
+    return Labels(np.array(classes, np.int64), np.array(boxes, np.float32).reshape(-1, 4)), problems
 
 
 def _parse(fields: list[str], names: Sequence[str]) -> tuple[float, ...] | str:

@@ -1,4 +1,4 @@
-"""Order and randomness of the samples, as functions of (seed, epoch, index) alone."""
+"""Order and randomness of the samples, as functions of (seed, epoch, position) alone."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -9,10 +9,10 @@ from torch.utils.data import Sampler
 
 
 class SampleKey(NamedTuple):
-    """What a training sample depends on: its augmentation is drawn from (seed, epoch, index)."""
+    """What a training sample depends on: its augmentation is drawn from (seed, epoch, position)."""
 
     epoch: int
-    index: int
+    position: int
 
 
 def seed_for(*key: int) -> int:
@@ -42,5 +42,5 @@ class EpochSampler(Sampler[SampleKey]):
     def __iter__(self) -> Iterator[SampleKey]:
         epoch = self.epoch()
         generator = torch.Generator().manual_seed(seed_for(self.seed, epoch))
-        for index in torch.randperm(self.size, generator=generator).tolist():
-            yield SampleKey(epoch, index)
+        for position in torch.randperm(self.size, generator=generator).tolist():
+            yield SampleKey(epoch, position)

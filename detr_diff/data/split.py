@@ -28,7 +28,7 @@ def split_pairs(
     Raises:
         SettingError: The shares do not fit, or `by` needs what the pairs do not have.
     """
-    if not (0.0 <= val and 0.0 <= test and val + test < 1.0):
+    if not (val >= 0.0 and test >= 0.0 and val + test < 1.0):
         raise SettingError(f"data.val={val} data.test={test}: shares from 0, together below 1")
     if by is SplitBy.auto:
         if len({pair.split for pair in pairs if pair.split}) > 1:
@@ -53,8 +53,7 @@ def split_pairs(
         units = [pair.name for pair in pairs]
     position = {unit: _hash(seed, unit) for unit in set(units)}
     chosen = {
-        unit: "test" if u < test else "val" if u < test + val else "train"
-        for unit, u in position.items()
+        unit: "test" if u < test else "val" if u < test + val else "train" for unit, u in position.items()
     }
     # With few scenes a share can come out empty: then the unit nearest to it is taken.
     for split, share in (("test", test), ("val", val)):

@@ -193,9 +193,7 @@ class Scene:
             left, top = max(0, -x0), max(0, -y0)
             rows = slice(max(0, y0), min(frame.shape[0], y0 + size[1]))
             columns = slice(max(0, x0), min(frame.shape[1], x0 + size[0]))
-            picture = picture[
-                top : top + rows.stop - rows.start, left : left + columns.stop - columns.start
-            ]
+            picture = picture[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
             alpha = picture[..., 3:]
             frame[rows, columns] += alpha * (picture[..., :3] * 255 - frame[rows, columns])
             owner[rows, columns][alpha[..., 0] > 0.5] = index
@@ -222,11 +220,11 @@ class Scene:
         """Camera shift, light and sensor noise."""
         height, width = frame.shape[:2]
         matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
-        frame = cv2.warpAffine(frame, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        shaken = cv2.warpAffine(frame, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
         slope = rng.uniform(-0.03, 0.03) * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
-        frame = frame * (rng.uniform(0.96, 1.04) + slope) + rng.uniform(-4, 4)
+        lit = shaken * (rng.uniform(0.96, 1.04) + slope) + rng.uniform(-4, 4)
         noise = rng.standard_normal(frame.shape, np.float32) * self.settings.noise
-        return np.clip(frame + noise, 0, 255).astype(np.uint8)
+        return np.clip(lit + noise, 0, 255).astype(np.uint8)
 
     def _row(
         self, label: int, box: tuple[int, int, int, int], shift: npt.NDArray[np.float64]

@@ -62,7 +62,8 @@ class DetectionMetrics(nn.Module):
             if row:
                 figures[f"map{end}"] = per_class.get(row - 1, -1.0)
             values = sweep.at(threshold, row=row)
-            figures |= {f"{key}{end}": v for key, v in zip(("precision", "recall", "f1"), values, strict=True)}
+            for key, value in zip(("precision", "recall", "f1"), values, strict=True):
+                figures[f"{key}{end}"] = value
         return {key: value if value >= 0 else float("nan") for key, value in figures.items()}, sweep
 
     def reset(self) -> None:

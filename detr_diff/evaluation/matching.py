@@ -4,9 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def match(
-    iou: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
+def match(iou: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which predictions find an object, at several IoU thresholds at once.
 
     Each prediction takes the free object that it overlaps most, if by at least the threshold,

@@ -1,5 +1,6 @@
 """True and predicted boxes drawn on the diff image."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,6 +90,11 @@ def _boxes(
     limit = torch.tensor([length - 1, height - 1, length - 1, height - 1])
     boxes = boxes.cpu().clamp(min=0).minimum(limit)
     return draw_bounding_boxes(picture, boxes, labels, colors=colour, width=width, font=font, font_size=15)
+
+
+def file_name(name: str) -> str:
+    """A pair's name as part of a file name."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def write(path: Path, picture: Tensor) -> None:

@@ -11,13 +11,12 @@ import torch
 from huggingface_hub import constants, get_session
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
+from transformers.utils import logging as transformers_logging
 
 from detr_diff.errors import SettingError, nearest
 from detr_diff.model.blocks import block_of
 from detr_diff.model.families import BLOCKS, Family, family
-
 
 transformers_logging.set_verbosity_error()  # LoadReport says it in our words
 
@@ -212,7 +211,7 @@ def _reach_hub() -> None:
     """One quick question, because the hub's client tries for half a minute before it gives up."""
     try:
         get_session().head(constants.ENDPOINT, timeout=10)
-    except Exception as error:  # noqa: BLE001 - the client's error classes changed with its versions
+    except Exception as error:
         message = f"it is not in the local cache, and {constants.ENDPOINT} cannot be reached"
         raise OSError(message) from error
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -82,10 +82,10 @@ class Detector(LightningModule):
         rates = {f"lr/{group['block']}": float(group["lr"]) for group in optimizer.param_groups}
         self.log_dict(rates)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Predictions:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Any:
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Predictions:
+    def test_step(self, batch: Batch, batch_idx: int) -> Any:
         return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
@@ -120,7 +120,7 @@ class Detector(LightningModule):
         _ = self.trainer.estimated_stepping_batches  # before it, Lightning counts no batches
         steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         # The base rate is 1, so the factor of the schedule is the learning rate itself.
-        rates = [partial(self._rate, group["block"], steps) for group in groups]
+        rates: list[Callable[[int], float]] = [partial(self._rate, group["block"], steps) for group in groups]
         scheduler = LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -152,8 +152,12 @@ class Detector(LightningModule):
         result = []
         for prediction in found:
             order = prediction["scores"].argsort(descending=True, stable=True)[:MAX_DETECTIONS]
-            result.append({key: value[order].detach().float() if key != "labels" else value[order]
-                           for key, value in prediction.items()})
+            result.append(
+                {
+                    key: value[order].detach().float() if key != "labels" else value[order]
+                    for key, value in prediction.items()
+                }
+            )
         return result
 
 

@@ -13,8 +13,8 @@ class LastStageEarlyStopping(EarlyStopping):
     """
 
     def _last(self, trainer: Trainer) -> bool:
-        plan = trainer.lightning_module.plan  # type: ignore[union-attr]
-        return bool(plan.at(trainer.current_epoch)[0] == len(plan.stages) - 1)
+        detector: Any = trainer.lightning_module
+        return bool(detector.plan.at(trainer.current_epoch)[0] == len(detector.plan.stages) - 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if self._last(trainer):

@@ -1,6 +1,5 @@
 """Pictures of what was found: PNGs of the test pairs, panels in Weights & Biases."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from detr_diff.data.dataset import Batch, MovedObjectDataset
-from detr_diff.evaluation.overlays import above, best_and_worst, draw, errors, write
+from detr_diff.evaluation.overlays import above, best_and_worst, draw, errors, file_name, write
 from detr_diff.training.detector import truth_in_pixels
 
 Found = tuple[int, dict[str, Tensor], dict[str, Tensor]]  # index, prediction, truth
@@ -37,28 +36,41 @@ class OverlayCallback(Callback):
         self.found = []
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if len(self.found) < self.images and self._wandb(trainer):
             self._keep(outputs, batch)
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._keep(outputs, batch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        dataset = trainer.val_dataloaders.dataset if self.found else None
-        self._show(trainer, pl_module, dataset, self.found[: self.images], "val/overlays")
+        loader: Any = trainer.val_dataloaders
+        self._show(trainer, pl_module, loader.dataset, self.found[: self.images], "val/overlays")
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        dataset = trainer.test_dataloaders.dataset
+        loader: Any = trainer.test_dataloaders
+        dataset: MovedObjectDataset = loader.dataset
         results = [errors(prediction, truth, pl_module.threshold) for _, prediction, truth in self.found]
         best, worst = best_and_worst(results, self.count)
         for kind, chosen in (("best", best), ("worst", worst)):
             for rank, position in enumerate(chosen):
                 index, prediction, truth = self.found[position]
-                name = re.sub(r"[^\w.-]", "_", dataset.pairs[index].pair.name)
+                name = file_name(dataset.pairs[index].pair.name)
                 shown = above(prediction, pl_module.threshold)
                 picture = draw(dataset.image(index), pl_module.names, shown, truth)
                 write(self.folder / f"{kind}_{rank:02d}_{name}.png", picture)

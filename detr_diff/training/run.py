@@ -93,9 +93,7 @@ def training_callbacks(
     callbacks: list[Callback] = [
         StagedFinetuning(),
         OverlayCallback(run_dir / "overlays", overlays, images),
-        ModelCheckpoint(
-            folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False
-        ),
+        ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False),
         # At the end of each training epoch: there a resumed run is exact.
         ModelCheckpoint(
             folder,
@@ -106,9 +104,7 @@ def training_callbacks(
         ),
     ]
     if patience is not None:
-        callbacks.append(
-            LastStageEarlyStopping(monitor, patience=patience, min_delta=min_delta, mode=mode)
-        )
+        callbacks.append(LastStageEarlyStopping(monitor, patience=patience, min_delta=min_delta, mode=mode))
     return callbacks
 
 
@@ -133,13 +129,15 @@ def load_detector(path: str | Path) -> tuple[Detector, dict[str, Any]]:
         detector.load_state_dict(checkpoint["state_dict"])
     except SettingError:
         raise
-    except Exception as error:  # noqa: BLE001 - a damaged file fails in a dozen ways
+    except Exception as error:
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         raise UserError(f"ckpt_path={path}: not a checkpoint of detr-diff train ({reason})") from error
     return detector.eval(), data
 
 
-def evaluate(trainer: Trainer, detector: Detector, data: MovedObjectDataModule, split: str) -> dict[str, float]:
+def evaluate(
+    trainer: Trainer, detector: Detector, data: MovedObjectDataModule, split: str
+) -> dict[str, float]:
     """Loss and detection figures of a split under the keys test/..., as the loggers get them."""
     (figures,) = trainer.test(detector, dataloaders=data.loader(split), verbose=False)
     return {key: float(value) for key, value in figures.items()}

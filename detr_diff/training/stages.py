@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from rich.table import Table
@@ -14,9 +14,6 @@ from detr_diff.model.blocks import parameters_by_block, set_learning
 from detr_diff.model.families import expand
 from detr_diff.text import render
 from detr_diff.training.schedules import factor
-
-if TYPE_CHECKING:
-    from detr_diff.training.detector import Detector
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +151,7 @@ class StagedFinetuning(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._apply(trainer, pl_module)
 
-    def _apply(self, trainer: Trainer, pl_module: "LightningModule | Detector", resumed: bool = False) -> None:
-        detector: Any = pl_module
+    def _apply(self, trainer: Trainer, detector: Any, resumed: bool = False) -> None:
         index, first = detector.plan.at(trainer.current_epoch)
         detector.train()
         set_learning(detector.detr, detector.family, detector.plan.stages[index].learn)
@@ -182,4 +178,3 @@ class StagedFinetuning(Callback):
         log.info("%s", render(table))
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)
-

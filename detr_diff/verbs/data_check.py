@@ -40,6 +40,5 @@ def run(settings: DictConfig) -> int:
         for row in ("pairs", "pairs in which nothing moved", *names):
             table.add_row(row, *(str(counts[split][row]) for split in used))
         print(render(table))
-    verdict = f"{len(report.problems)} problems, {report.left_out} pairs spoilt" if report.problems else "no problems"
-    print(f"{len(report.pairs)} usable pairs, {verdict}")
+    print(f"{len(report.pairs)} usable pairs, {report.left_out} spoilt, {len(report.problems)} problems")
     return 1 if report.problems else 0

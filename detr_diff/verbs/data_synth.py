@@ -12,6 +12,8 @@ from detr_diff.compose import plain
 from detr_diff.data.synthetic import SceneSettings, generate
 from detr_diff.errors import SettingError
 
+LEAST = {"pairs": 1, "scenes": 1, "width": 64, "height": 64, "seed": 0, "noise": 0, "shake": 0}
+
 
 def run(settings: DictConfig) -> int:
     """Write the data set into a new folder; a stopped run leaves nothing under its name."""
@@ -20,7 +22,7 @@ def run(settings: DictConfig) -> int:
     if out.exists() and any(out.iterdir()):
         raise SettingError(f"out={out}: exists and is never overwritten; choose another folder")
     pairs, scenes = chosen["pairs"], chosen["scenes"]
-    for name, least in (("pairs", 1), ("scenes", 1), ("width", 64), ("height", 64), ("seed", 0), ("noise", 0), ("shake", 0)):
+    for name, least in LEAST.items():
         if chosen[name] < least:
             raise SettingError(f"{name}={chosen[name]}: at least {least}")
     if scenes > pairs:
@@ -34,7 +36,8 @@ def run(settings: DictConfig) -> int:
     console = Console(stderr=True)
     try:
         work = generate(unfinished, pairs, scenes, SceneSettings(**fields))
-        for _ in track(work, "generating pairs", total=pairs, console=console, disable=not console.is_terminal):
+        hidden = not console.is_terminal
+        for _ in track(work, "generating pairs", total=pairs, console=console, disable=hidden):
             pass
         if out.exists():
             out.rmdir()

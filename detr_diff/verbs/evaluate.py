@@ -46,11 +46,11 @@ def run(settings: DictConfig) -> int:
     facts = {
         "split": str(settings.split),
         "pairs": len(data.datasets[settings.split]),
-        "data": str(data.hparams.root),
+        "data": str(data.settings.root),
         "checkpoint": str(settings.ckpt_path),
     }
     write_metrics(out / "evaluation.json", {**figures, **facts})
-    table = Table("metric", settings.split, title=f"{settings.ckpt_path} on {data.hparams.root}")
+    table = Table("metric", settings.split, title=f"{settings.ckpt_path} on {data.settings.root}")
     for key, value in figures.items():
         table.add_row(key.removeprefix("test/"), f"{value:.4f}")
     print(render(table))
@@ -87,4 +87,4 @@ def _out(settings: DictConfig, data: MovedObjectDataModule) -> Path:
     folder = Path(settings.ckpt_path).parent
     if folder.name == "checkpoints":
         folder = folder.parent
-    return folder / "evaluation" / f"{Path(data.hparams.root).resolve().name}-{settings.split}"
+    return folder / "evaluation" / f"{Path(data.settings.root).resolve().name}-{settings.split}"

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from detr_diff.data.datamodule import DataError
 from detr_diff.data.dataset import MovedObjectDataset, collate
 from detr_diff.data.frame_pair import Discovery, FramePair, discover
 from detr_diff.errors import SettingError
-from detr_diff.evaluation.overlays import above, draw, write
+from detr_diff.evaluation.overlays import above, draw, file_name, write
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
 from detr_diff.training.run import build_trainer, load_detector, quiet
@@ -38,8 +37,8 @@ def run(settings: DictConfig) -> int:
         raise SettingError(f"threshold={threshold}: a score from 0 to 1")
     pairs = _pairs(settings, detector, trained)
     dataset = MovedObjectDataset(pairs, detector.diff, detector.processor)
-    chosen = settings.data.batch_size, settings.data.num_workers
-    size, workers = (trained[key] if v is None else v for key, v in zip(("batch_size", "num_workers"), chosen, strict=True))
+    given = {key: value for key, value in plain(settings.data).items() if value is not None}
+    size, workers = ({**trained, **given}[key] for key in ("batch_size", "num_workers"))
     loader = torch.utils.data.DataLoader(dataset, size, num_workers=workers, collate_fn=collate)
     trainer = build_trainer(plain(settings)["trainer"], out)
     batches = trainer.predict(detector, loader)
@@ -87,18 +86,12 @@ def _write(
     for index, prediction in enumerate(found):
         name = dataset.pairs[index].pair.name
         picture = draw(dataset.image(index), detector.names, prediction)
-        write(out / "overlays" / f"{re.sub(r'[^\w.-]', '_', name)}.png", picture)
-        for box, score, label in zip(
-            prediction["boxes"].tolist(), prediction["scores"].tolist(), prediction["labels"].tolist(), strict=True
-        ):
-            rows.append(
-                {
-                    "pair": name,
-                    "box": [round(value, 2) for value in box],
-                    "class": detector.names[label],
-                    "score": round(score, 4),
-                }
-            )
+        write(out / "overlays" / f"{file_name(name)}.png", picture)
+        objects = (prediction[key].tolist() for key in ("boxes", "scores", "labels"))
+        for box, score, label in zip(*objects, strict=True):
+            corners = [round(value, 2) for value in box]
+            row = {"pair": name, "box": corners, "class": detector.names[label]}
+            rows.append(row | {"score": round(score, 4)})
     (out / "predictions.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return rows
 

@@ -16,7 +16,7 @@ from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.frame_pair import read_names
 from detr_diff.errors import SettingError
-from detr_diff.model.load import LoadReport, build_processor, load_model
+from detr_diff.model.load import LoadReport, load_model
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
 from detr_diff.training.run import (
@@ -79,12 +79,8 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
     trainer = build_trainer(chosen, run_dir, callbacks=callbacks)
     exit_code = 1
     try:
-        loggers = build_loggers(
-            plain(settings.logger), plain(settings), run_dir, name, group, step
-        )
+        loggers = build_loggers(plain(settings.logger), plain(settings), run_dir, name, group, step)
         trainer.loggers = loggers
-        if trainer.fast_dev_run:
-            raise SettingError("trainer.fast_dev_run: it keeps no checkpoint; use trainer.max_epochs=1")
         trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         best = run_dir / "checkpoints" / "best.ckpt"
         score = float(callbacks[2].best_model_score)  # type: ignore[attr-defined]
@@ -162,7 +158,7 @@ def _keep_config(settings: DictConfig, path: Path, resumed: bool) -> None:
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, str]:
-    flat = {}
+    flat: dict[str, str] = {}
     for key, value in plain(settings).items() if isinstance(settings, DictConfig) else settings.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")

@@ -1,0 +1,33 @@
+# make train: everything from nothing to runs/demo/. make test: lint, types, tests.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help train test format clean
+
+help:  ## show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+data/demo: | $(INSTALLED)
+	$(BIN)/detr-diff data synth out=$@
+
+train: $(INSTALLED) data/demo  ## install, generate the demo data, train, evaluate, write runs/demo/
+	$(BIN)/detr-diff train experiment=demo
+
+test: $(INSTALLED)  ## install, lint, types, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(INSTALLED)  ## mend layout and imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what make made, but no runs and no data
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
