@@ -115,7 +115,7 @@ def _known(verb: str, parsed: Sequence[Override]) -> Iterator[str]:
 
     def walk(node: Any, prefix: str) -> Iterator[str]:
         if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
-            for key in node:
+            for key in map(str, node):
                 yield f"{prefix}{key}"
                 yield from walk(node._get_node(key), f"{prefix}{key}.")
 

@@ -1,5 +1,6 @@
 """Detector, the LightningModule: DETR on diff images."""
 
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from detr_diff.model.blocks import parameter_groups
 from detr_diff.model.families import family
 from detr_diff.model.load import Architecture, build_model, build_processor
 from detr_diff.training.stages import StagePlan
+
+log = logging.getLogger(__name__)
 
 MAX_DETECTIONS = 100  # per image, as COCO counts them
 Predictions = list[dict[str, Tensor]]
@@ -102,6 +105,12 @@ class Detector(LightningModule):
         figures, self.sweep = self.metrics.compute()
         self.score_threshold.fill_(figures["score_threshold"])
         self.log_dict({f"val/{key}": value for key, value in figures.items()})
+
+    def on_validation_end(self) -> None:
+        if not self.trainer.sanity_checking:
+            figures = self.trainer.callback_metrics
+            shown = (f"{key} {float(figures[f'val/{key}']):.3f}" for key in ("loss", "map", "map_50", "f1"))
+            log.info("epoch %d: validation %s", self.current_epoch, ", ".join(shown))
 
     def on_test_epoch_end(self) -> None:
         figures, self.sweep = self.metrics.compute(self.threshold)

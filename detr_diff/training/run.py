@@ -41,7 +41,7 @@ def quiet() -> None:
     """Keep the console for what concerns the run."""
     for message in NOISE:
         warnings.filterwarnings("ignore", message)
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    for name in ("lightning.pytorch", "lightning.fabric", "faster_coco_eval", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -133,6 +133,17 @@ def load_detector(path: str | Path) -> tuple[Detector, dict[str, Any]]:
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         raise UserError(f"ckpt_path={path}: not a checkpoint of detr-diff train ({reason})") from error
     return detector.eval(), data
+
+
+def best_score(path: Path) -> float:
+    """The best value of the monitored metric so far, from a checkpoint."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    scores = [
+        state["best_model_score"]
+        for state in checkpoint["callbacks"].values()
+        if state.get("monitor") and state.get("best_model_score") is not None
+    ]
+    return float(scores[0]) if scores else float("nan")
 
 
 def evaluate(

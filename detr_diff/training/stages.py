@@ -140,26 +140,35 @@ class StagePlan:
 class StagedFinetuning(Callback):
     """Freeze and unfreeze blocks as the stages of the detector's plan say.
 
-    It has no state, adds no parameter group and touches no learning rate, so a resumed run
-    cannot disagree with an unbroken one.
+    It keeps nothing that a checkpoint would need, adds no parameter group and touches no learning
+    rate, so a resumed run cannot disagree with an unbroken one.
     """
+
+    def __init__(self) -> None:
+        self.announced = False
 
     # Both hooks: a run resumed inside an epoch gets no epoch-start call.
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._apply(trainer, pl_module, resumed=True)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.announced = False
         self._apply(trainer, pl_module)
 
-    def _apply(self, trainer: Trainer, detector: Any, resumed: bool = False) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        index, first = self._apply(trainer, pl_module)
+        begins = trainer.current_epoch == first
+        if begins or not self.announced:
+            figures = self._announce(pl_module, index)
+            for logger in trainer.loggers if begins else ():
+                logger.log_metrics(figures, step=trainer.global_step)
+        self.announced = True
+
+    def _apply(self, trainer: Trainer, detector: Any) -> tuple[int, int]:
         index, first = detector.plan.at(trainer.current_epoch)
         detector.train()
         set_learning(detector.detr, detector.family, detector.plan.stages[index].learn)
-        if resumed or (trainer.current_epoch == first and first > 0):
-            self._report(trainer, detector, index)
+        return index, first
 
-    def _report(self, trainer: Trainer, detector: Any, index: int) -> None:
-        """Say what learns from now on, on the console, in the log and to the loggers."""
+    def _announce(self, detector: Any, index: int) -> dict[str, float]:
+        """Say what learns from now on, on the console and in the log; the same as figures."""
         stage = detector.plan.stages[index]
         title = f"stage {index + 1} of {len(detector.plan.stages)}: {stage.name}, {stage.epochs} epochs"
         table = Table("block", "parameters", "trainable", "peak learning rate", title=title)
@@ -176,5 +185,4 @@ class StagedFinetuning(Callback):
         table.add_section()
         table.add_row("all", f"{total:,}", f"{int(figures['trainable_parameters']):,}", "")
         log.info("%s", render(table))
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.global_step)
+        return figures

@@ -20,6 +20,7 @@ from detr_diff.model.load import LoadReport, load_model
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
 from detr_diff.training.run import (
+    best_score,
     build_trainer,
     evaluate,
     load_detector,
@@ -52,6 +53,9 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
     last = run_dir / "checkpoints" / "last.ckpt"
     resumed = last if settings.resume and last.exists() else None
     _keep_config(settings, run_dir / "config.yaml", resumed is not None)
+    if resumed and (run_dir / "metrics.json").exists():
+        log.info("%s has finished already", run_dir)
+        return best_score(last)
     seed_everything(settings.seed, verbose=False)
     plan = StagePlan.from_settings(plain(settings)["stages"])
     detector = _detector(settings, plan, resumed)
@@ -83,7 +87,6 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
         trainer.loggers = loggers
         trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         best = run_dir / "checkpoints" / "best.ckpt"
-        score = float(callbacks[2].best_model_score)  # type: ignore[attr-defined]
         detector.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
         figures = evaluate(trainer, detector, data, final)
         if final == "val":
@@ -94,7 +97,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
         exit_code = 0
     finally:
         _finish_wandb(exit_code)
-    return score
+    return best_score(last)
 
 
 def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> Detector:

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import DetrImageProcessor, RTDetrImageProcessor
+
+from detr_diff.choices import Augment, Diff
+from detr_diff.data.check import LabelledPair, check
+from detr_diff.data.dataset import MovedObjectDataset, collate
+from detr_diff.data.diff import diff_image
+from detr_diff.data.frame_pair import discover, read_names
+from detr_diff.data.image import read_image
+from detr_diff.data.sampler import EpochSampler, SampleKey
+
+PLAIN = RTDetrImageProcessor(size={"height": 64, "width": 64})
+
+
+@pytest.fixture(scope="module")
+def pairs(data_root: Path) -> list[LabelledPair]:
+    return check(discover(data_root), read_names(data_root) or []).pairs
+
+
+@pytest.mark.parametrize("diff", list(Diff))
+def test_a_sample_is_the_diff_and_the_labels(pairs: list[LabelledPair], diff: Diff) -> None:
+    image, target = MovedObjectDataset(pairs, diff, PLAIN)[3]
+    pair = pairs[3].pair
+    assert pair.before is not None
+    expected = diff_image(read_image(pair.before), read_image(pair.after), diff)
+    torch.testing.assert_close(image, expected / 255)
+    rows = [line.split() for line in pair.label.read_text().splitlines()]  # type: ignore[union-attr]
+    assert target["class_labels"].tolist() == [int(row[0]) for row in rows]
+    assert target["class_labels"].dtype == torch.int64
+    expected_boxes = torch.tensor([[float(v) for v in row[1:]] for row in rows]).reshape(-1, 4)
+    torch.testing.assert_close(target["boxes"], expected_boxes)
+    assert target["size"].tolist() == [64, 64]
+    assert target["index"].tolist() == [3]
+
+
+def test_the_processor_resizes_and_normalises(pairs: list[LabelledPair]) -> None:
+    processor = DetrImageProcessor(do_pad=False, size={"shortest_edge": 96, "longest_edge": 200})
+    image, _ = MovedObjectDataset(pairs, Diff.abs, processor)[0]
+    assert image.shape == (3, 96, 96)
+    dark = (0 - torch.tensor(processor.image_mean)) / torch.tensor(processor.image_std)
+    torch.testing.assert_close(image.amin((1, 2)), dark, atol=0.2, rtol=0)
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_position(pairs: list[LabelledPair]) -> None:
+    def sample(seed: int, epoch: int) -> torch.Tensor:
+        return MovedObjectDataset(pairs, Diff.abs, PLAIN, Augment.light, seed)[SampleKey(epoch, 3)][0]
+
+    assert torch.equal(sample(0, 1), sample(0, 1))
+    assert not torch.equal(sample(0, 1), sample(0, 2))
+    assert not torch.equal(sample(0, 1), sample(1, 1))
+
+
+def test_images_of_different_sizes_are_padded_and_masked() -> None:
+    first, second = torch.ones(3, 4, 6), torch.ones(3, 5, 2)
+    batch = collate([(first, {"index": torch.tensor([0])}), (second, {"index": torch.tensor([1])})])
+    assert batch.images.shape == (2, 3, 5, 6)
+    assert batch.masks.sum((1, 2)).tolist() == [24, 10]
+    assert torch.equal(batch.images[:, 0], batch.masks.float())
+    assert [int(target["index"]) for target in batch.targets] == [0, 1]
+
+
+def test_a_ready_diff_image_is_taken_as_it_is(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(pixels).save(tmp_path / "images/a.png")
+    (tmp_path / "labels/a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    pairs = check(discover(tmp_path), ["thing"]).pairs
+    image = MovedObjectDataset(pairs, Diff.abs, PLAIN).image(0)
+    np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), pixels)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[SampleKey]:
+        return list(EpochSampler(20, seed, lambda: epoch))
+
+    assert order(0, 0) == order(0, 0)
+    assert sorted(key.position for key in order(0, 3)) == list(range(20))
+    assert {key.epoch for key in order(0, 3)} == {3}
+    assert [k.position for k in order(0, 0)] != [k.position for k in order(0, 1)]
+    assert [k.position for k in order(0, 0)] != [k.position for k in order(1, 0)]
+
+
+def test_one_bit_and_grey_images_become_rgb(tmp_path: Path) -> None:
+    Image.fromarray(np.eye(8) > 0).save(tmp_path / "bit.png")
+    image = read_image(tmp_path / "bit.png")
+    assert image.shape == (3, 8, 8)
+    assert image.unique().tolist() == [0, 255]

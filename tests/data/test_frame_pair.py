@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+
+from detr_diff.data.frame_pair import discover, read_names
+from detr_diff.errors import SettingError
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def test_folders_are_searched_recursively(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a/1_before.png", "images/a/1_after.JPG", "labels/a/1.txt")
+    touch(tmp_path, "images/a/b/2_before.png", "images/a/b/2_after.png", "labels/a/b/2.txt")
+    touch(tmp_path, "images/ready.bmp", "labels/ready.txt", "images/notes.md")
+    found = discover(tmp_path)
+    assert found.problems == []
+    assert [(p.name, p.scene, p.before is None) for p in found.pairs] == [
+        ("ready", None, True),
+        ("a/1", "a", False),
+        ("a/b/2", "a/b", False),
+    ]
+    assert found.pairs[1].after == tmp_path / "images/a/1_after.JPG"
+    assert found.pairs[1].label == tmp_path / "labels/a/1.txt"
+
+
+def test_what_lacks_its_other_half_is_reported(tmp_path: Path) -> None:
+    touch(tmp_path, "images/1_before.png", "labels/1.txt")
+    touch(tmp_path, "images/2_after.png", "labels/2.txt", "labels/3.txt")
+    touch(tmp_path, "images/4_before.png", "images/4_before.jpg", "images/4_after.png", "labels/4.txt")
+    found = discover(tmp_path)
+    assert [str(problem) for problem in found.problems] == [
+        f"{tmp_path}/images/4_before.png: a second before frame of pair 4, beside 4_before.jpg",
+        f"{tmp_path}/images/1_before.png: its after frame is missing",
+        f"{tmp_path}/images/2_after.png: its before frame is missing",
+        f"{tmp_path}/labels/3.txt: its frames are missing",
+    ]
+
+
+def test_a_table_is_read(tmp_path: Path) -> None:
+    touch(tmp_path, "f/0.png", "f/1.png", "labels/x.txt", "other/x.txt")
+    (tmp_path / "pairs.csv").write_text(
+        "\ufeffpair,scene,split,before,after,label,note\n"
+        "x,yard,val,f/0.png,f/1.png,labels/x.txt,fine\n"
+        "x,yard,val,f/0.png,f/1.png,labels/x.txt,twice\n"
+        "y,yard,later,f/0.png,f/1.png,labels/x.txt,\n"
+        "z,yard,val,f/0.png,,labels/x.txt,\n",
+        encoding="utf-8",
+    )
+    found = discover(tmp_path, labels="other")
+    table = tmp_path / "pairs.csv"
+    assert [str(problem) for problem in found.problems] == [
+        f"{table}:3: pair 'x' is already in line 2",
+        f"{table}:4: split 'later' is unknown, allowed: train, val, test",
+        f"{table}:5: after is empty",
+    ]
+    pair = found.pairs[0]
+    assert (pair.name, pair.scene, pair.split) == ("x", "yard", "val")
+    assert pair.label == tmp_path / "other/x.txt"
+
+
+def test_a_scene_is_found_in_the_name(tmp_path: Path) -> None:
+    touch(tmp_path, "images/12345678_before.png", "images/12345678_after.png")
+    assert discover(tmp_path, scene=r"^(\d{5})").pairs[0].scene == "12345"
+    with pytest.raises(SettingError, match="does not match pair '12345678'"):
+        discover(tmp_path, scene="yard")
+    with pytest.raises(SettingError, match="not a regular expression"):
+        discover(tmp_path, scene="(")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"root": "none"}, "data.root=.*none: no such folder"),
+        ({"pairs": "none.csv"}, "data.pairs=none.csv: no such file"),
+        ({"labels": "none"}, "data.labels=none: no such folder"),
+        ({}, "neither pairs.csv nor images/ in it"),
+    ],
+)
+def test_a_wrong_place_is_named(tmp_path: Path, settings: dict[str, str], message: str) -> None:
+    root = tmp_path / settings.pop("root", ".")
+    with pytest.raises(SettingError, match=message):
+        discover(root, **settings)
+
+
+@pytest.mark.parametrize("text", ["names: [a, b]", "names:\n  0: a\n  1: b"])
+def test_names_are_a_list_or_a_map(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset.yaml").write_text(text)
+    assert read_names(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["names: {1: a, 2: b}", "names: [a, a]", "names: []", "a: [", "5"])
+def test_unusable_names_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset.yaml").write_text(text)
+    with pytest.raises(SettingError, match=r"dataset\.yaml"):
+        read_names(tmp_path)

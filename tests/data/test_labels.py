@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detr_diff.data.labels import read_labels
+
+NAMES = ["person", "car"]
+inside = st.floats(0.001, 1.0, allow_nan=False)
+row = st.tuples(st.integers(0, 1), inside, inside, inside, inside)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("labels") / "a.txt"
+
+
+@given(rows=st.lists(row, max_size=6, unique=True), end=st.sampled_from(["\n", "\r\n", "\r"]))
+def test_what_is_written_is_read(path: Path, rows: list[tuple[float, ...]], end: str) -> None:
+    lines = ["# a comment", "", *(" ".join(map(repr, r)) + "  # moved" for r in rows)]
+    path.write_bytes(end.join(lines).encode())
+    labels, problems = read_labels(path, NAMES)
+    assert problems == []
+    assert labels.class_labels.tolist() == [r[0] for r in rows]
+    np.testing.assert_allclose(labels.boxes, np.array([r[1:] for r in rows]).reshape(-1, 4), rtol=1e-6)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_reported(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    labels, problems = read_labels(path, NAMES)
+    assert ((labels.boxes >= 0) & (labels.boxes <= 1)).all()
+    assert (labels.boxes[:, 2:] > 0).all()
+    try:
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    except UnicodeDecodeError:
+        assert len(problems) == 1
+        return
+    objects = [line for line in lines if line.split("#")[0].strip()]
+    assert len(labels) + len(problems) == len(objects)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.5 0.5 0.1", "4 fields, 5 expected: class cx cy w h"),
+        ("0 0.5 0.5 0.1 0.1 0.9", "6 fields, 5 expected: class cx cy w h"),
+        ("0.0 0.5 0.5 0.1 0.1", "class '0.0' is not an integer"),
+        ("car 0.5 0.5 0.1 0.1", "class 'car' is not an integer"),
+        ("1_0 0.5 0.5 0.1 0.1", "class '1_0' is not an integer"),
+        ("2 0.5 0.5 0.1 0.1", "class 2 is unknown, allowed: 0 person, 1 car"),
+        ("-1 0.5 0.5 0.1 0.1", "class -1 is unknown, allowed: 0 person, 1 car"),
+        ("0 320 0.5 0.1 0.1", "cx 320 is outside [0, 1]; boxes are divided by the image size"),
+        ("0 0.5 -0.1 0.1 0.1", "cy -0.1 is outside [0, 1]; boxes are divided by the image size"),
+        ("0 0.5 0.5 inf 0.1", "w inf is outside [0, 1]; boxes are divided by the image size"),
+        ("0 0.5 0.5 0 0.1", "w 0 must be greater than 0"),
+        ("0 0.5 0.5 0.1 1e-60", "h 1e-60 must be greater than 0"),
+        ("0 0.5 0.5 0.1 nan", "h 'nan' is not a number"),
+        ("0 0.5 0,5 0.1 0.1", "cy '0,5' is not a number"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(f"# head\n0 0.5 0.5 0.2 0.2\n{line}\n")
+    labels, problems = read_labels(path, NAMES)
+    assert [str(problem) for problem in problems] == [f"{path}:3: {message}"]
+    assert len(labels) == 1
+
+
+def test_a_duplicate_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.2 0.2\n0 0.50 0.5 0.2 0.20\n")
+    labels, problems = read_labels(path, NAMES)
+    assert [str(problem) for problem in problems] == [f"{path}:3: the same object as line 1"]
+    assert len(labels) == 2
+
+
+def test_an_empty_file_is_a_pair_in_which_nothing_moved(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("")
+    labels, problems = read_labels(path, NAMES)
+    assert (len(labels), problems) == (0, [])
+    assert labels.boxes.shape == (0, 4)

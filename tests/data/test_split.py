@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detr_diff.choices import SplitBy
+from detr_diff.data.frame_pair import FramePair
+from detr_diff.data.split import split_pairs, subset
+from detr_diff.errors import SettingError
+
+
+def pairs(count: int, scenes: int = 0, split: str | None = None) -> list[FramePair]:
+    return [
+        FramePair(
+            f"p{i}",
+            Path(f"{i:03d}.png"),
+            Path(f"{i + 2:03d}.png"),
+            None,
+            f"s{i % scenes}" if scenes else None,
+            split,
+        )
+        for i in range(count)
+    ]
+
+
+@given(st.integers(3, 40), st.integers(0, 5), st.sampled_from([0.0, 0.1, 0.3]))
+def test_no_scene_is_on_both_sides(scenes: int, seed: int, test: float) -> None:
+    items = pairs(3 * scenes, scenes)
+    chosen = split_pairs(items, SplitBy.scene, 0.2, test, seed)
+    sides: dict[str | None, set[str | None]] = {}
+    for pair, split in zip(items, chosen, strict=True):
+        sides.setdefault(pair.scene, set()).add(split)
+    assert all(len(side) == 1 for side in sides.values())
+    assert {"train", "val"} <= set(chosen)
+    assert ("test" in chosen) == (test > 0)
+
+
+@given(st.integers(30, 60), st.integers(0, 5))
+def test_added_pairs_move_no_other(count: int, seed: int) -> None:
+    before = split_pairs(pairs(count), SplitBy.pair, 0.2, 0.2, seed)
+    after = split_pairs(pairs(2 * count), SplitBy.pair, 0.2, 0.2, seed)
+    assert after[:count] == before
+
+
+def test_the_shares_are_kept() -> None:
+    chosen = split_pairs(pairs(5000), SplitBy.auto, 0.2, 0.1, 0)
+    assert abs(chosen.count("val") / 5000 - 0.2) < 0.02
+    assert abs(chosen.count("test") / 5000 - 0.1) < 0.02
+    assert chosen != split_pairs(pairs(5000), SplitBy.auto, 0.2, 0.1, 1)
+
+
+def test_in_time_no_frame_is_on_both_sides() -> None:
+    items = pairs(20)
+    chosen = split_pairs(items, SplitBy.time, 0.25, 0.25, 0)
+    frames: dict[str, set[str]] = {}
+    for pair, split in zip(items, chosen, strict=True):
+        if split:
+            frames.setdefault(split, set()).update((str(pair.before), str(pair.after)))
+    assert not frames["train"] & frames["val"]
+    assert max(frames["train"]) < min(frames["val"])
+    assert max(frames["val"]) < min(frames["test"])
+    assert chosen.count(None) == 4  # the two pairs across each cut
+
+
+def test_the_column_is_followed_where_it_divides() -> None:
+    items = pairs(4, split="train") + [
+        FramePair("v", None, Path("v.png"), None, split="val"),
+    ]
+    assert split_pairs(items, SplitBy.auto, 0.2, 0.0, 0) == ["train"] * 4 + ["val"]
+    assert "val" in split_pairs(pairs(30, split="train"), SplitBy.auto, 0.2, 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("by", "val", "message"),
+    [
+        (SplitBy.scene, 0.2, "has no scene; set data.scene"),
+        (SplitBy.column, 0.2, "has no split"),
+        (SplitBy.pair, 1.0, "together below 1"),
+        (SplitBy.pair, -0.1, "together below 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(by: SplitBy, val: float, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        split_pairs(pairs(5), by, val, 0.0, 0)
+
+
+def test_a_subset_is_stable() -> None:
+    names = [f"p{i}" for i in range(50)]
+    chosen = subset(names, 10, 0)
+    assert len(set(chosen)) == 10
+    assert subset(names, 60, 0) == list(range(50))
+    kept = {names[i] for i in chosen} & {f"p{i}" for i in subset([*names, "new"], 10, 0)}
+    assert len(kept) >= 9

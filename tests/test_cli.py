@@ -1,0 +1,145 @@
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from detr_diff.cli import VERBS
+from tests.conftest import ROOT, shell
+
+HEAVY = ("torch", "lightning", "transformers", "matplotlib", "cv2", "wandb", "scipy")
+
+
+@pytest.mark.parametrize("words", [["--help"], *([*verb.split(), "--help"] for verb in VERBS)])
+def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; from detr_diff.cli import main\n"
+        f"code = main({words})\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        "assert not loaded, loaded\n"
+        "sys.exit(code)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "usage: detr-diff" in result.stdout
+
+
+def test_a_mistyped_setting_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; from detr_diff.cli import main\n"
+        "code = main(['train', 'data.subsett=3'])\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        "assert not loaded, loaded\n"
+        "sys.exit(code)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 2
+    assert "did you mean data.subset" in result.stderr
+
+
+def test_help_explains_every_setting(cli: Callable) -> None:
+    train = cli("train", "--help").out
+    for setting in ("run_name: train", "on_error: refuse", "accumulate_grad_batches: 16", "patience: null"):
+        assert setting in train
+    for choice in ("demo", "report", "pets", "deeppcb", "rt_detr_small", "gradual", "wandb"):
+        assert f"\n  {choice} " in train
+    assert "hydra:" not in train
+    assert "defaults:" not in train
+    for verb in VERBS:
+        text = cli(*verb.split(), "--help").out
+        settings = [line for line in text.splitlines() if ": " in line and "usage" not in line]
+        assert len(settings) >= 8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("trai", "trai: unknown verb, did you mean train?"),
+        ("data chek", "data chek: unknown verb, allowed: data synth, data check"),
+        ("train --multirn", "--multirn: unknown flag, did you mean --multirun?"),
+        ("train data.subsett=3", "data.subsett: unknown setting, did you mean data.subset"),
+        ("train batch_size=3", "batch_size: unknown setting, did you mean data.batch_size?"),
+        ("train trainer.max_epoch=3", "trainer.max_epoch: unknown setting, did you mean trainer.max_epochs"),
+        ("train logger.offline=true", "logger.offline: unknown setting"),
+        (
+            "train stages.heads.epoch=3",
+            "unknown setting, did you mean stages.heads.epochs",
+        ),
+        ("train experiment=dmo", "experiment=dmo: unknown, did you mean demo?"),
+        ("train modle=detr_tiny", "modle: unknown setting, did you mean model"),
+        ("train data.batch_size=abc", "data.batch_size=abc: Value 'abc'"),
+        ("train data.diff=foo", "data.diff=foo: Invalid value 'foo', expected one of [abs, signed, stack]"),
+        ("train data.root", "'data.root' is not of the form key=value"),
+        ("train", "not given: data.root=..."),
+        ("train data.root=none model=detr_tiny", "no class names: none has no dataset.yaml"),
+        ("train data.root=none data.names=[a] model=detr_tiny", "data.root=none: no such folder"),
+        ("train --config-dir none", "--config-dir none: no such folder"),
+        ("evaluate", "not given: ckpt_path=..."),
+        ("evaluate ckpt_path=none", "ckpt_path=none: no such file"),
+        ("evaluate ckpt_path=x --multirun", "--multirun: only train can sweep"),
+        ("predict ckpt_path=x", "not given: out=..."),
+        ("data synth out=x pairs=0", "pairs=0: at least 1"),
+        ("data synth out=x scenes=9 pairs=3", "scenes=9: at most the number of pairs, 3"),
+        ("data check data.root=none", "data.root=none: no such folder"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line(
+    words: str, message: str, cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = cli(*words.split())
+    assert result.code == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
+    assert len([line for line in result.err.splitlines() if line.startswith("detr-diff: ")]) == 1
+
+
+def test_the_traceback_is_there_when_asked(tmp_path: Path) -> None:
+    asked = shell(["evaluate", "ckpt_path=none", "debug=true"], tmp_path)
+    assert "Traceback" in asked.stderr
+    asked = shell(["evaluate", "ckpt_path=none"], tmp_path, HYDRA_FULL_ERROR="1")
+    assert "Traceback" in asked.stderr
+    plain = shell(["evaluate", "ckpt_path=none"], tmp_path)
+    assert (plain.returncode, plain.stderr) == (2, "detr-diff: ckpt_path=none: no such file\n")
+
+
+def test_own_configuration_is_found(tmp_path: Path, cli: Callable) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ndata: {root: nowhere, names: [a]}\n")
+    result = cli("train", "--config-dir", str(tmp_path), "experiment=mine", "model=detr_tiny")
+    assert "data.root=nowhere: no such folder" in result.err
+
+
+def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    assert {p.name for p in (site / "detr_diff/conf/experiment").iterdir()} == {
+        p.name for p in (ROOT / "conf/experiment").iterdir()
+    }
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "detr_diff", "data", "synth", "out=d", "pairs=2", "scenes=1"],
+        cwd=elsewhere,
+        env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "d/dataset.yaml").exists()

@@ -1,0 +1,122 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import shell
+
+
+def test_evaluation_agrees_with_the_end_of_training(
+    run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt", f"out={tmp_path / 'e'}", "split=test"]
+    result = cli(*words, f"data.root={data_root}", "trainer.enable_progress_bar=false")
+    assert result.code == 0, result.err
+    figures = json.loads((tmp_path / "e/evaluation.json").read_text())
+    final = json.loads((run_dir / "metrics.json").read_text())
+    for key, value in final.items():
+        assert figures[key] == (None if value is None else pytest.approx(value, abs=1e-6)), key
+    assert figures["split"] == "test"
+    assert (tmp_path / "e/score_sweep.csv").exists()
+    assert list((tmp_path / "e/overlays").glob("best*"))
+    assert "map_50" in result.out
+    again = cli(*words)
+    assert (again.code, "never overwritten" in again.err) == (2, True)
+
+
+def test_another_data_set_is_evaluated_whole(run_dir: Path, tmp_path: Path, cli: Callable) -> None:
+    synth = [
+        "data",
+        "synth",
+        f"out={tmp_path / 'd'}",
+        "pairs=6",
+        "scenes=2",
+        "width=96",
+        "height=64",
+        "seed=9",
+    ]
+    assert cli(*synth).code == 0
+    words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/last.ckpt", f"data.root={tmp_path / 'd'}"]
+    result = cli(*words, "trainer.enable_progress_bar=false")
+    assert result.code == 0, result.err
+    figures = json.loads((run_dir / "evaluation/d-all/evaluation.json").read_text())
+    assert figures["pairs"] == 6
+
+
+def test_other_class_names_are_refused(run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).symlink_to(data_root / name)
+    (tmp_path / "dataset.yaml").write_text("names: [car, person, bicycle]")
+    result = cli("evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt", f"data.root={tmp_path}")
+    assert result.code == 2
+    assert "class names: the data has ['car', 'person', 'bicycle']" in result.err
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, cli: Callable) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(b"nothing")
+    result = cli("evaluate", f"ckpt_path={path}")
+    assert result.code == 1
+    assert "not a checkpoint of detr-diff train" in result.err
+    torch.save({"state_dict": {}}, path)
+    assert "not a checkpoint of detr-diff train" in cli("evaluate", f"ckpt_path={path}").err
+
+
+def test_a_pair_needs_only_the_checkpoint(run_dir: Path, data_root: Path, tmp_path: Path) -> None:
+    before = sorted((data_root / "images").rglob("*_before.jpg"))[0]
+    after = Path(str(before).replace("_before", "_after"))
+    (tmp_path / "best.ckpt").write_bytes((run_dir / "checkpoints/best.ckpt").read_bytes())
+    words = ["predict", "ckpt_path=best.ckpt", f"before={before}", f"after={after}", "out=found"]
+    result = shell([*words, "threshold=0.01"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "found/predictions.json").read_text())
+    assert rows
+    for row in rows:
+        assert set(row) == {"pair", "box", "class", "score"}
+        assert row["pair"] == after.stem.removesuffix("_after")
+        assert row["class"] in ("person", "car", "bicycle")
+        assert 0.01 <= row["score"] <= 1
+        x0, y0, x1, y1 = row["box"]
+        assert x0 < x1
+        assert y0 < y1
+        assert -32 <= x0 <= 96
+    (picture,) = (tmp_path / "found/overlays").iterdir()
+    with Image.open(picture) as image:
+        assert image.size == (512, 512)
+    assert f"{len(rows)} objects in 1 pairs" in result.stdout
+    again = shell(words, tmp_path)
+    assert (again.returncode, "never overwritten" in again.stderr) == (2, True)
+
+
+def test_a_set_needs_no_labels(run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    (tmp_path / "images").symlink_to(data_root / "images")
+    words = ["predict", f"ckpt_path={run_dir}/checkpoints/best.ckpt", f"data.root={tmp_path}"]
+    result = cli(*words, f"out={tmp_path / 'out'}", "trainer.enable_progress_bar=false")
+    assert result.code == 0, result.err
+    assert len(list((tmp_path / "out/overlays").iterdir())) == 30
+    stored = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)["state_dict"]["score_threshold"]
+    assert f"a score of at least {round(float(stored), 4):g}" in result.out
+    rows = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert all(row["score"] >= float(stored) - 1e-4 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "give either before=... after=..., or data.root=..."),
+        (["before=a.png"], 2, "before=... needs after=..."),
+        (["before=a.png", "after=b.png", "data.root=."], 2, "give either before=... after=..."),
+        (["before=a.png", "after=b.png"], 1, "a.png: no such file"),
+        (["after=b.png", "threshold=3"], 2, "threshold=3.0: a score from 0 to 1"),
+    ],
+)
+def test_a_wrong_question_is_named(
+    words: list[str], code: int, message: str, run_dir: Path, tmp_path: Path, cli: Callable
+) -> None:
+    path = f"ckpt_path={run_dir}/checkpoints/best.ckpt"
+    result = cli("predict", path, f"out={tmp_path / 'out'}", *words)
+    assert result.code == code
+    assert message in result.err

@@ -1,0 +1,90 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, TINY
+
+EPOCHS = "stages.first.epochs=2", "stages.second.epochs=3"
+
+
+def command(data_root: Path, runs: Path, workers: int, *extra: str) -> list[str]:
+    words = ["train", *TINY, f"data.root={data_root}", f"runs={runs}", *EPOCHS]
+    words += ["trainer.accumulate_grad_batches=2", f"data.num_workers={workers}", *extra]
+    return [sys.executable, "-m", "detr_diff", *words]
+
+
+def start(words: list[str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        words, cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def epochs_done(path: Path) -> int:
+    try:
+        return int(load(path)["epoch"]) + 1
+    except (OSError, RuntimeError, EOFError):
+        return 0
+
+
+def equal(first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return bool(first == second) or first != first
+
+
+@pytest.fixture(scope="module")
+def unbroken(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("unbroken")
+    assert start(command(data_root, runs, 0)).wait(120) == 0
+    return runs / "train"
+
+
+# Before, at and after the change of stage.
+@pytest.mark.parametrize(("killed_after", "workers"), [(1, 0), (2, 2), (3, 0)])
+def test_a_killed_run_ends_like_an_unbroken_one(
+    unbroken: Path, data_root: Path, tmp_path: Path, killed_after: int, workers: int
+) -> None:
+    run = tmp_path / "train"
+    process = start(command(data_root, tmp_path, workers))
+    deadline = time.monotonic() + 120
+    while epochs_done(run / "checkpoints/last.ckpt") < killed_after:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert start(command(data_root, tmp_path, workers, "resume=true")).wait(120) == 0
+
+    for name in ("last", "best"):
+        whole, resumed = load(unbroken / f"checkpoints/{name}.ckpt"), load(run / f"checkpoints/{name}.ckpt")
+        for part in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
+            assert equal(whole[part], resumed[part]), (name, part)
+    assert (run / "metrics.json").read_bytes() == (unbroken / "metrics.json").read_bytes()
+    assert rows(run) == rows(unbroken)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_resume_without_anything_begins(data_root: Path, tmp_path: Path) -> None:
+    words = command(data_root, tmp_path, 0, "resume=true", "trainer.max_epochs=1", "data.subset=4")
+    assert start(words).wait(120) == 0
+    assert (tmp_path / "train/metrics.json").exists()

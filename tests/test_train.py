@@ -1,0 +1,178 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from tests.conftest import TINY
+
+KEYS = ("map", "map_50", "map_75", "loss", "score_threshold", "precision", "recall", "f1")
+CLASSES = ("person", "car", "bicycle")
+
+
+def test_the_run_folder_is_complete(run_dir: Path, data_root: Path) -> None:
+    names = {path.name for path in run_dir.iterdir()}
+    assert names == {
+        "config.yaml",
+        "metrics.csv",
+        "metrics.json",
+        "score_sweep.csv",
+        "checkpoints",
+        "overlays",
+        "train.log",
+    }
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    assert config["data"]["root"] == str(data_root)
+    assert list(config["stages"]) == ["first", "second"]
+
+
+def test_the_final_metrics_are_flat(run_dir: Path) -> None:
+    figures = json.loads((run_dir / "metrics.json").read_text())
+    for key in KEYS:
+        assert 0 <= figures[f"test/{key}"] < 1000
+    for name in CLASSES:
+        for key in ("map", "precision", "recall", "f1"):
+            assert f"test/{key}/{name}" in figures
+    assert all(value is None or isinstance(value, float) for value in figures.values())
+
+
+def test_the_sweep_holds_the_final_point(run_dir: Path) -> None:
+    rows = list(csv.DictReader((run_dir / "score_sweep.csv").open()))
+    assert len(rows) == 10 * 91
+    figures = json.loads((run_dir / "metrics.json").read_text())
+    threshold = round(figures["test/score_threshold"], 2)
+    (row,) = [r for r in rows if float(r["iou"]) == 0.5 and float(r["score"]) == threshold]
+    for key in ("precision", "recall", "f1"):
+        assert float(row[key]) == pytest.approx(figures[f"test/{key}"], abs=1e-5)
+
+
+def test_checkpoints_hold_tensors_and_primitives(run_dir: Path) -> None:
+    for name in ("best", "last"):
+        checkpoint = torch.load(run_dir / f"checkpoints/{name}.ckpt", weights_only=True)
+        architecture = checkpoint["hyper_parameters"]["architecture"]
+        assert list(architecture["config"]["id2label"].values()) == list(CLASSES)
+        assert 0 < float(checkpoint["state_dict"]["score_threshold"]) < 1
+
+
+def test_stage_changes_are_logged(run_dir: Path) -> None:
+    log = (run_dir / "train.log").read_text()
+    assert "stage 1 of 2: first" in log
+    assert "stage 2 of 2: second" in log
+    rows = list(csv.DictReader((run_dir / "metrics.csv").open()))
+    stages = [row for row in rows if row["stage"]]
+    assert [float(row["stage"]) for row in stages] == [1, 2]
+    assert float(stages[0]["trainable/decoder"]) == 0 < float(stages[1]["trainable/decoder"])
+    assert float(stages[1]["peak_lr/stem"]) == pytest.approx(1e-4)
+    assert float(stages[1]["peak_lr/box_head"]) == pytest.approx(1e-3)
+
+
+def test_overlays_are_pictures_of_the_test_pairs(run_dir: Path) -> None:
+    pictures = sorted((run_dir / "overlays").iterdir())
+    assert {p.name.split("_")[0] for p in pictures} == {"best", "worst"}
+    for path in pictures:
+        with Image.open(path) as image:
+            assert min(image.size) >= 400
+
+
+def test_an_existing_run_is_kept(run_dir: Path, data_root: Path, cli: Callable) -> None:
+    before = {p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()}
+    words = [*TINY, f"data.root={data_root}", f"runs={run_dir.parent}", "run_name=tiny"]
+    result = cli("train", *words)
+    assert result.code == 2
+    assert "never overwritten" in result.err
+    result = cli("train", *words, "resume=true", "stages.second.epochs=2")
+    assert result.code == 2
+    assert "stages.second.epochs was 1, now 2" in result.err
+    changed = {p.name for p, t in before.items() if p.stat().st_mtime_ns != t}
+    assert changed <= {"train.log", "traceback.txt"}
+
+
+def test_a_finished_run_resumes_to_nothing(run_dir: Path, data_root: Path, cli: Callable) -> None:
+    figures = (run_dir / "metrics.json").read_text()
+    rows = (run_dir / "metrics.csv").read_text()
+    words = [*TINY, f"data.root={data_root}", f"runs={run_dir.parent}", "run_name=tiny", "resume=true"]
+    result = cli("train", *words)
+    assert result.code == 0
+    assert "finished already" in result.err
+    assert (run_dir / "metrics.json").read_text() == figures
+    assert (run_dir / "metrics.csv").read_text() == rows
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["data.diff=stack", "data.augment=none", "data.subset=6"],
+        ["data.diff=signed", "model=detr_tiny", "model.processor.size={shortest_edge: 64, longest_edge: 64}"],
+        ["trainer.precision=bf16-mixed", "checkpoint.monitor=val/loss", "data.num_workers=1"],
+        ["trainer.val_check_interval=2", "+trainer.limit_test_batches=1", "logger=tensorboard"],
+        ["trainer.accumulate_grad_batches=4", "early_stopping.patience=1"],
+    ],
+    ids=["stack", "detr", "bf16", "steps", "accumulate"],
+)
+def test_the_settings_work_together(extra: list[str], data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    if "model=detr_tiny" in extra:
+        base = [word for word in TINY if not word.startswith("model")]
+    else:
+        base = list(TINY)
+    if "logger=tensorboard" in extra:
+        base.remove("logger=csv")
+    result = cli("train", *base, f"data.root={data_root}", f"runs={tmp_path}", *extra)
+    assert result.code == 0, result.err
+    assert (tmp_path / "train/metrics.json").exists()
+    if "logger=tensorboard" in extra:
+        assert list((tmp_path / "train/tensorboard").glob("events*"))
+
+
+def test_early_stopping_stops_the_last_stage_only(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "data.subset=4"]
+    words += ["stages.first.epochs=4", "stages.second.epochs=8", "early_stopping.patience=2"]
+    words += ["early_stopping.min_delta=2.0"]  # no metric in [0, 1] can be that much better
+    assert cli("train", *words).code == 0
+    rows = list(csv.DictReader((tmp_path / "train/metrics.csv").open()))
+    epochs = {int(row["epoch"]) for row in rows if row["val/map"]}
+    assert epochs == set(range(7))  # four of the first stage, one best and two more of the last
+
+
+def test_after_only_labels_are_warned_of(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    (tmp_path / "images").symlink_to(data_root / "images")
+    (tmp_path / "dataset.yaml").write_bytes((data_root / "dataset.yaml").read_bytes())
+    for path in (data_root / "labels").rglob("*.txt"):
+        target = tmp_path / path.relative_to(data_root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines(keepends=True)
+        target.write_text("".join(lines[len(lines) // 2 :]))
+    common = [*TINY, f"data.root={tmp_path}", f"runs={tmp_path}", "trainer.max_epochs=1"]
+    warned = cli("train", *common, "run_name=abs").err
+    assert warned.count("cannot tell before from after") == 1
+    assert "cannot tell before from after" not in cli("train", *common, "run_name=s", "data.diff=signed").err
+
+
+def test_no_validation_pairs_are_refused(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    result = cli("train", *TINY, f"data.root={data_root}", f"runs={tmp_path}", "data.val=0")
+    assert result.code == 2
+    assert "no pairs in the val split" in result.err
+
+
+def test_without_test_pairs_the_metrics_are_named_after_validation(
+    data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "data.test=0", "trainer.max_epochs=1"]
+    result = cli("train", *words)
+    assert result.code == 0
+    assert "no test pairs" in result.err
+    figures = json.loads((tmp_path / "train/metrics.json").read_text())
+    assert figures
+    assert all(key.startswith("val/") for key in figures)
+
+
+def test_a_wrong_trainer_argument_is_named(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}"]
+    result = cli("train", *words, "+trainer.max_epoch=3")
+    assert (result.code, "trainer.max_epoch: unknown, did you mean max_epochs" in result.err) == (2, True)
+    result = cli("train", *words, "trainer.precision=17")
+    assert result.code == 2
+    assert "trainer: " in result.err

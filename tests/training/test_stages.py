@@ -1,0 +1,92 @@
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from detr_diff.errors import SettingError
+from detr_diff.model.families import ALIASES, BLOCKS
+from detr_diff.training.stages import Stage, StagePlan
+from tests.conftest import ROOT
+
+
+def plan(name: str) -> StagePlan:
+    return StagePlan.from_settings(yaml.safe_load((ROOT / f"conf/stages/{name}.yaml").read_text()))
+
+
+def test_the_report_is_written_as_it_says() -> None:
+    stages = plan("report").stages
+    assert [stage.epochs for stage in stages] == [20, 20, 80]
+    assert stages[0].learn == ALIASES["heads"]
+    assert stages[1].learn == stages[2].learn == BLOCKS
+    assert [set(stage.rates.values()) for stage in stages] == [{1e-4}, {5e-5}, {1e-5}]
+    assert {stage.cycles for stage in stages} == {5}
+
+
+def test_the_stage_is_a_function_of_the_epoch() -> None:
+    report = plan("report")
+    assert report.epochs == 120
+    assert [report.at(epoch) for epoch in (0, 19, 20, 39, 40, 119, 500)] == [
+        (0, 0),
+        (0, 0),
+        (1, 20),
+        (1, 20),
+        (2, 40),
+        (2, 40),
+        (2, 40),
+    ]
+
+
+def test_the_rate_is_a_function_of_the_step() -> None:
+    report = plan("report")
+    steps_per_epoch = 8
+    peaks = [
+        max(report.rate("box_head", s, 8) for s in range(a * 8, b * 8))
+        for a, b in ((0, 20), (20, 40), (40, 120))
+    ]
+    assert peaks == pytest.approx([1e-4, 5e-5, 1e-5], rel=0.02)
+    assert all(report.rate("encoder", step, steps_per_epoch) == 0.0 for step in range(160))
+    assert all(report.rate("encoder", step, steps_per_epoch) > 0.0 for step in range(160, 960))
+    falls = sum(report.rate("box_head", s + 1, 8) > 2 * report.rate("box_head", s, 8) for s in range(8, 159))
+    assert falls >= 4  # a restart after each of the first four cycles
+
+
+def test_later_rates_win() -> None:
+    stage = Stage("a", 1, lr={"all": 1e-4, "backbone": 1e-5, "stem": 0.0})
+    assert stage.rates["stem"] == 0.0
+    assert stage.rates["layer1"] == 1e-5
+    assert stage.rates["decoder"] == 1e-4
+
+
+def test_settings_give_the_same_plan_again() -> None:
+    for name in ("report", "all", "gradual"):
+        first = plan(name)
+        assert StagePlan.from_settings(first.settings()).stages == first.stages
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"epochs": 0}, "stages.a.epochs=0: at least 1"),
+        ({"epochs": "ten"}, "stages.a.epochs=ten: a whole number"),
+        ({}, "stages.a.epochs=None: a whole number"),
+        ({"epochs": 1, "learn": []}, "stages.a.learn: no block learns"),
+        ({"epochs": 1, "learn": "head"}, "stages.a.learn: unknown block 'head', did you mean heads"),
+        ({"epochs": 1, "lr": 0}, "stages.a.lr=0: the rate of every learning block is 0"),
+        ({"epochs": 1, "lr": {"all": -1}}, "stages.a.lr.all=-1: a number from 0"),
+        ({"epochs": 1, "lr": {"steam": 1}}, "stages.a.lr: unknown block 'steam', did you mean stem"),
+        ({"epochs": 1, "learn": "heads", "lr": {"stem": 1}}, "the rate of every learning block is 0"),
+        ({"epochs": 1, "schedule": "cosin"}, "stages.a.schedule=cosin: did you mean cosine"),
+        ({"epochs": 1, "warmup": 1}, "stages.a.warmup=1: a share of the stage"),
+        ({"epochs": 1, "cycles": 0}, "stages.a.cycles=0: at least 1"),
+        ({"epochs": 1, "epoch": 1}, "stages.a.epoch: unknown, did you mean epochs"),
+    ],
+)
+def test_a_wrong_stage_is_named(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(message)):
+        StagePlan.from_settings({"a": fields})
+
+
+def test_no_stages_are_refused() -> None:
+    with pytest.raises(SettingError, match="at least one"):
+        StagePlan.from_settings({})
