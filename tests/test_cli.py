@@ -78,7 +78,7 @@ def test_help_explains_every_setting(cli: Callable) -> None:
         ("train data.root", "'data.root' is not of the form key=value"),
         ("train", "not given: data.root=..."),
         ("train data.root=none model=detr_tiny", "no class names: none has no dataset.yaml"),
-        ("train data.root=none data.names=[a] model=detr_tiny", "data.root=none: no such folder"),
+        ("train data.root=none data.names=[a] model=detr_tiny", "/none: no such folder"),
         ("train --config-dir none", "--config-dir none: no such folder"),
         ("evaluate", "not given: ckpt_path=..."),
         ("evaluate ckpt_path=none", "ckpt_path=none: no such file"),
@@ -109,11 +109,12 @@ def test_the_traceback_is_there_when_asked(tmp_path: Path) -> None:
     assert (plain.returncode, plain.stderr) == (2, "detr-diff: ckpt_path=none: no such file\n")
 
 
-def test_own_configuration_is_found(tmp_path: Path, cli: Callable) -> None:
+def test_own_configuration_is_found(tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ndata: {root: nowhere, names: [a]}\n")
     result = cli("train", "--config-dir", str(tmp_path), "experiment=mine", "model=detr_tiny")
-    assert "data.root=nowhere: no such folder" in result.err
+    assert "/nowhere: no such folder" in result.err
 
 
 def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path: Path) -> None:

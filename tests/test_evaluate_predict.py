@@ -65,7 +65,9 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, cli: Callable) 
     assert "not a checkpoint of detr-diff train" in cli("evaluate", f"ckpt_path={path}").err
 
 
-def test_a_pair_needs_only_the_checkpoint(run_dir: Path, data_root: Path, tmp_path: Path) -> None:
+def test_a_pair_needs_only_the_checkpoint(
+    run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
     before = sorted((data_root / "images").rglob("*_before.jpg"))[0]
     after = Path(str(before).replace("_before", "_after"))
     (tmp_path / "best.ckpt").write_bytes((run_dir / "checkpoints/best.ckpt").read_bytes())
@@ -87,8 +89,8 @@ def test_a_pair_needs_only_the_checkpoint(run_dir: Path, data_root: Path, tmp_pa
     with Image.open(picture) as image:
         assert image.size == (512, 512)
     assert f"{len(rows)} objects in 1 pairs" in result.stdout
-    again = shell(words, tmp_path)
-    assert (again.returncode, "never overwritten" in again.stderr) == (2, True)
+    again = cli("predict", "ckpt_path=x", f"after={after}", f"out={tmp_path / 'found'}")
+    assert (again.code, "never overwritten" in again.err) == (2, True)
 
 
 def test_a_set_needs_no_labels(run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable) -> None:

@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 import torch
 
+from detr_diff.cli import main
 from tests.conftest import ROOT, TINY
 
 EPOCHS = "stages.first.epochs=2", "stages.second.epochs=3"
 
 
-def command(data_root: Path, runs: Path, workers: int, *extra: str) -> list[str]:
-    words = ["train", *TINY, f"data.root={data_root}", f"runs={runs}", *EPOCHS]
-    words += ["trainer.accumulate_grad_batches=2", f"data.num_workers={workers}", *extra]
-    return [sys.executable, "-m", "detr_diff", *words]
+def words(data_root: Path, runs: Path, workers: int, *extra: str) -> list[str]:
+    listed = ["train", *TINY, f"data.root={data_root}", f"runs={runs}", *EPOCHS]
+    return [*listed, "trainer.accumulate_grad_batches=2", f"data.num_workers={workers}", *extra]
 
 
-def start(words: list[str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        words, cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def start(listed: list[str]) -> "subprocess.Popen[bytes]":
+    silent = subprocess.DEVNULL
+    command = [sys.executable, "-m", "detr_diff", *listed]
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=silent, stderr=silent)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def equal(first: Any, second: Any) -> bool:
 @pytest.fixture(scope="module")
 def unbroken(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("unbroken")
-    assert start(command(data_root, runs, 0)).wait(120) == 0
+    assert main(words(data_root, runs, 0)) == 0
     return runs / "train"
 
 
@@ -61,7 +61,7 @@ def test_a_killed_run_ends_like_an_unbroken_one(
     unbroken: Path, data_root: Path, tmp_path: Path, killed_after: int, workers: int
 ) -> None:
     run = tmp_path / "train"
-    process = start(command(data_root, tmp_path, workers))
+    process = start(words(data_root, tmp_path, workers))
     deadline = time.monotonic() + 120
     while epochs_done(run / "checkpoints/last.ckpt") < killed_after:
         assert process.poll() is None, "it ended before it could be killed"
@@ -69,7 +69,7 @@ def test_a_killed_run_ends_like_an_unbroken_one(
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert start(command(data_root, tmp_path, workers, "resume=true")).wait(120) == 0
+    assert main(words(data_root, tmp_path, workers, "resume=true")) == 0
 
     for name in ("last", "best"):
         whole, resumed = load(unbroken / f"checkpoints/{name}.ckpt"), load(run / f"checkpoints/{name}.ckpt")
@@ -85,6 +85,6 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 def test_resume_without_anything_begins(data_root: Path, tmp_path: Path) -> None:
-    words = command(data_root, tmp_path, 0, "resume=true", "trainer.max_epochs=1", "data.subset=4")
-    assert start(words).wait(120) == 0
+    extra = "resume=true", "trainer.max_epochs=1", "data.subset=4"
+    assert main(words(data_root, tmp_path, 0, *extra)) == 0
     assert (tmp_path / "train/metrics.json").exists()

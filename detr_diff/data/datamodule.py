@@ -1,6 +1,7 @@
 """MovedObjectDataModule: batches of diff images and targets."""
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,13 +101,15 @@ class MovedObjectDataModule(LightningDataModule):
         outside = sum(split is None for split in chosen)
         if outside:
             log.info("%d pairs have frames on both sides of a cut in time and are left out", outside)
-        for split in SPLITS:
-            items = [item for item, own in zip(report.pairs, chosen, strict=True) if own == split]
+        parts = {
+            split: [item for item, own in zip(report.pairs, chosen, strict=True) if own == split]
+            for split in SPLITS
+        }
+        for split, items in {**parts, "all": report.pairs}.items():
             if settings.subset is not None:
                 names = [item.pair.name for item in items]
                 items = [items[index] for index in subset(names, settings.subset, settings.seed)]
             self.datasets[split] = self._dataset(items, split == "train")
-        self.datasets["all"] = self._dataset(report.pairs, False)
         counts = {split: len(self.datasets[split]) for split in SPLITS}
         log.info("frame pairs: %s", ", ".join(f"{n} {split}" for split, n in counts.items()))
 
@@ -178,6 +181,11 @@ class MovedObjectDataModule(LightningDataModule):
     def loader(self, split: str) -> DataLoader[Any]:
         """Batches of train, val, test or all, in the order found and without augmentation."""
         return self._loader(split)
+
+    def train_batches(self, processes: int = 1) -> int:
+        """Training batches of an epoch for each of several processes."""
+        samples = math.ceil(len(self.datasets["train"]) / processes)
+        return math.ceil(samples / self.settings.batch_size)
 
     def _epoch(self) -> int:
         # `processed`, not `current_epoch`: on resume the latter is one behind at this point.

@@ -1,6 +1,7 @@
 """Which pair belongs to training, validation and test."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 from detr_diff.choices import SplitBy
@@ -55,12 +56,13 @@ def split_pairs(
     chosen = {
         unit: "test" if u < test else "val" if u < test + val else "train" for unit, u in position.items()
     }
-    # With few scenes a share can come out empty: then the unit nearest to it is taken.
-    for split, share in (("test", test), ("val", val)):
-        if share > 0 and split not in chosen.values():
-            rest = [unit for unit in position if chosen[unit] == "train"]
-            if len(rest) > 1:
-                chosen[min(rest, key=position.__getitem__)] = split
+    # With few scenes a split can come out empty: then it takes a unit of the largest one.
+    for split in ("train", *(name for name, share in (("val", val), ("test", test)) if share > 0)):
+        counts = Counter(chosen.values())
+        if split not in counts and counts and max(counts.values()) > 1:
+            largest = max(sorted(counts), key=counts.__getitem__)
+            givers = [unit for unit in sorted(position) if chosen[unit] == largest]
+            chosen[min(givers, key=position.__getitem__)] = split
     return [chosen[unit] for unit in units]
 
 

@@ -5,7 +5,7 @@ A pair is two frames of it: some objects moved, and everything that plagues real
 shadows, another light, sensor noise, a little camera shake, occlusion.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
-NAMES = ("person", "car", "bicycle")
-SPRITE = 96  # pixels; objects are drawn this large and then reduced
+from detr_diff.data.sprites import HEIGHTS, NAMES, SPRITE, Array, Thing, random_thing
+
 MIN_VISIBLE = 0.35  # an object that shows less than this share of itself is not labelled
 
 
@@ -40,14 +39,6 @@ class SceneSettings:
     appear: float = 0.0
     shake: float = 0.7
     noise: float = 2.5
-
-
-@dataclass(frozen=True)
-class Thing:
-    """An object: class, colours (dark and light), and its picture, RGBA [96, W, 4] in [0, 1]."""
-
-    label: int
-    picture: Array
 
 
 @dataclass(frozen=True)
@@ -112,7 +103,7 @@ class Scene:
             (int(rng.uniform(0.05, 0.95) * width), int(rng.integers(2, 5)), rng.uniform(40, 90))
             for _ in range(rng.integers(0, 3))
         ]
-        parked = [_thing(rng) for _ in range(rng.integers(0, 4))]
+        parked = [random_thing(rng) for _ in range(rng.integers(0, 4))]
         self.parked = self._place(rng, parked, [])
 
     def pair(self, index: int) -> GeneratedPair:
@@ -122,7 +113,7 @@ class Scene:
         before = list(self.parked)
         after = list(self.parked)
         moved: set[int] = set()  # ids of objects, by identity
-        for thing in [_thing(rng) for _ in range(count)]:
+        for thing in [random_thing(rng) for _ in range(count)]:
             taken = before + [item for item in after if item[0] is not thing]
             places = self._place(rng, [thing, thing], taken)
             if len(places) < 2:
@@ -147,7 +138,7 @@ class Scene:
     def _scale(self, y: float) -> float:
         """Perspective: objects nearer to the camera stand lower and are larger."""
         depth = (y - self.horizon) / (self.settings.height - self.horizon)
-        return self.settings.height * (0.1 + 0.24 * depth)
+        return self.settings.height * (0.15 + 0.25 * depth)
 
     def _box(self, thing: Thing, place: Place) -> tuple[float, float, float, float]:
         """x0, y0, x1, y1 in pixels."""
@@ -268,62 +259,3 @@ def _background(rng: np.random.Generator, height: int, width: int, horizon: int)
         coarse = rng.standard_normal((cells, cells)).astype(np.float32) * strength
         image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
     return np.clip(image, 5, 250)
-
-
-def _thing(rng: np.random.Generator) -> Thing:
-    label = int(rng.integers(len(NAMES)))
-    return Thing(label, PICTURES[label](rng))
-
-
-def _colour(rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """A random opaque colour, dark or bright: grey ones vanish on a grey ground."""
-    base = rng.uniform(0.0, 0.25) if rng.random() < 0.55 else rng.uniform(0.75, 0.95)
-    r, g, b = np.clip(base + rng.uniform(-0.22, 0.22, 3), 0, 1)
-    return float(r), float(g), float(b), 1.0
-
-
-def _person(rng: np.random.Generator) -> Array:
-    width = int(SPRITE * rng.uniform(0.34, 0.44))
-    image = np.zeros((SPRITE, width, 4), np.float32)
-    coat, trousers, skin = _colour(rng), _colour(rng), (0.75, 0.58, 0.46, 1.0)
-    middle = width // 2
-    stride = int(width * rng.uniform(0.15, 0.45))
-    for side in (-1, 1):
-        foot = (middle + side * stride, SPRITE - 3)
-        cv2.line(image, (middle, 52), foot, trousers, width // 4)
-    cv2.ellipse(image, (middle, 38), (int(width * 0.4), 24), 0, 0, 360, coat, -1)
-    cv2.circle(image, (middle, 10), 9, skin, -1)
-    return image
-
-
-def _car(rng: np.random.Generator) -> Array:
-    width = int(SPRITE * rng.uniform(1.9, 2.3))
-    image = np.zeros((SPRITE, width, 4), np.float32)
-    paint = _colour(rng)
-    cv2.rectangle(image, (2, 38), (width - 3, 80), paint, -1)
-    roof = [[width * 0.2, 40], [width * 0.32, 4], [width * 0.74, 4], [width * 0.9, 40]]
-    cv2.fillPoly(image, [np.array(roof, np.int32)], paint)
-    glass = [[width * 0.28, 38], [width * 0.36, 12], [width * 0.7, 12], [width * 0.8, 38]]
-    cv2.fillPoly(image, [np.array(glass, np.int32)], (0.2, 0.25, 0.3, 1.0))
-    for x in (0.22, 0.78):
-        cv2.circle(image, (int(width * x), 78), 16, (0.06, 0.06, 0.06, 1.0), -1)
-    return image
-
-
-def _bicycle(rng: np.random.Generator) -> Array:
-    width = int(SPRITE * rng.uniform(1.3, 1.5))
-    image = np.zeros((SPRITE, width, 4), np.float32)
-    frame, tyre = _colour(rng), (0.05, 0.05, 0.05, 1.0)
-    wheels = ((24, 70), (width - 25, 70))
-    for wheel in wheels:
-        cv2.circle(image, wheel, 20, tyre, 8)
-    seat, bar, pedal = (width // 3, 26), (int(width * 0.72), 16), (width // 2, 68)
-    ends = ((wheels[0], seat), (seat, pedal), (pedal, bar), (bar, wheels[1]), (seat, bar))
-    for start, end in ends:
-        cv2.line(image, start, end, frame, 9)
-    cv2.line(image, (bar[0] - 10, 8), (bar[0] + 12, 10), tyre, 9)
-    return image
-
-
-PICTURES: tuple[Callable[[np.random.Generator], Array], ...] = (_person, _car, _bicycle)
-HEIGHTS = (1.0, 0.72, 0.72)  # height of a class against that of a person

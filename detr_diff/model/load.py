@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import constants, get_session
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
@@ -19,6 +20,7 @@ from detr_diff.model.blocks import block_of
 from detr_diff.model.families import BLOCKS, Family, family
 
 transformers_logging.set_verbosity_error()  # LoadReport says it in our words
+transformers_logging.disable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,9 @@ def load_model(
     settings["id2label"] = dict(enumerate(names))
     settings["label2id"] = {name: index for index, name in enumerate(names)}
     if pretrained is None:
-        configuration = kind.config_class(**copy.deepcopy(settings))
+        configuration = _try(kind.config_class, **settings)
     else:
-        configuration = _fetch(kind.config_class.from_pretrained, pretrained, **settings)
-        if configuration.model_type != kind.config_class.model_type:
-            raise SettingError(
-                f"model.pretrained={pretrained}: holds {configuration.model_type}, not {family_name}"
-            )
+        configuration = _stored_configuration(kind, pretrained, settings)
     if hasattr(configuration, "num_channels"):
         configuration.num_channels = channels
     configuration.backbone_config.num_channels = channels
@@ -149,10 +147,7 @@ def build_model(architecture: Architecture) -> PreTrainedModel:
     """The model of that architecture with random weights."""
     kind = family(architecture.family)
     configuration = kind.config_class.from_dict(copy.deepcopy(architecture.config))
-    try:
-        model: PreTrainedModel = kind.model_class(configuration)
-    except (ValueError, TypeError, RuntimeError, KeyError) as error:
-        raise SettingError(f"model.config: {kind.model} cannot be built: {error}") from error
+    model: PreTrainedModel = _try(kind.model_class, configuration)
     if architecture.live_batch_norm:
         _thaw_batch_norm(model)
     return model.train()
@@ -163,12 +158,35 @@ def build_processor(architecture: Architecture) -> Any:
     return family(architecture.family).processor_class(**copy.deepcopy(architecture.processor))
 
 
+def _try(build: Any, *arguments: Any, **settings: Any) -> Any:
+    """Build a configuration or a model; settings that do not fit together are the user's."""
+    try:
+        return build(*arguments, **copy.deepcopy(settings))
+    except (ValueError, TypeError, RuntimeError, KeyError, AssertionError) as error:
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        raise SettingError(f"model.config: {build.__name__} cannot be built: {reason}") from error
+
+
 def _known_settings(kind: Family, settings: Mapping[str, Any]) -> None:
     known = kind.config_class().to_dict()
     # A timm backbone may also be chosen by name, a shorthand that transformers understands.
     for name in settings:
         if name not in known and name != "backbone":
             raise SettingError(f"model.config.{name}: unknown, {nearest(name, known)}")
+
+
+def _stored_configuration(kind: Family, source: str, settings: Mapping[str, Any]) -> Any:
+    """The configuration that came with the weights, with our settings over it."""
+    stored, _ = _fetch(kind.config_class.get_config_dict, source)
+    if stored.get("model_type") != kind.config_class.model_type:
+        raise SettingError(
+            f"model.pretrained={source}: holds {stored.get('model_type')}, not {kind.config_class.model_type}"
+        )
+    # With these, which older files have, transformers asks the hub for a backbone. Its weights
+    # are in the file.
+    for key in ("backbone_kwargs", "use_pretrained_backbone", "num_labels"):
+        stored.pop(key, None)
+    return kind.config_class.from_dict({**stored, **settings})
 
 
 def _processor(kind: Family, pretrained: str | None, settings: Mapping[str, Any]) -> Any:
@@ -202,7 +220,7 @@ def _fetch(load: Any, source: str, **settings: Any) -> Any:
                 raise
         _reach_hub()
         return load(source, **settings)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise SettingError(f"model.pretrained={source}: cannot be loaded: {first}") from error
 

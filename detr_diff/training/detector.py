@@ -123,15 +123,26 @@ class Detector(LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.detr, self.family, self.weight_decay)
-        # Clipping needs the gradients unscaled, which fused AdamW does by itself under float16.
-        fused = self.trainer.precision != "16-mixed"
+        # Lightning refuses to clip with a fused optimizer under mixed precision.
+        fused = not str(self.trainer.precision).endswith("-mixed")
         optimizer = AdamW([{**group, "lr": 1.0} for group in groups], fused=fused)
-        _ = self.trainer.estimated_stepping_batches  # before it, Lightning counts no batches
-        steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        steps = self._steps_per_epoch()
         # The base rate is 1, so the factor of the schedule is the learning rate itself.
         rates: list[Callable[[int], float]] = [partial(self._rate, group["block"], steps) for group in groups]
         scheduler = LambdaLR(optimizer, rates)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch.
+
+        Not Lightning's estimated_stepping_batches: that begins to load the first epoch, before a
+        resumed run knows in which epoch it is.
+        """
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        batches = data.train_batches(self.trainer.world_size)
+        limit = self.trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return math.ceil(batches / self.trainer.accumulate_grad_batches)
 
     def _rate(self, block: str, steps_per_epoch: int, step: int) -> float:
         return self.plan.rate(block, step, steps_per_epoch)

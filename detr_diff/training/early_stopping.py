@@ -19,3 +19,7 @@ class LastStageEarlyStopping(EarlyStopping):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if self._last(trainer):
             super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if self._last(trainer):
+            super().on_train_epoch_end(trainer, pl_module)

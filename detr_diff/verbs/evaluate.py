@@ -69,7 +69,7 @@ def data_as_trained(
     given = {key: value for key, value in plain(settings.data).items() if value is not None}
     names = given.pop("names", None)
     if "root" in given:
-        given["root"] = str(Path(given["root"]).expanduser())
+        given["root"] = str(Path(given["root"]).expanduser().absolute())
         names = names or (read_names(Path(given["root"])) if Path(given["root"]).is_dir() else None)
     if names is not None and list(names) != detector.names:
         raise SettingError(

@@ -134,9 +134,8 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> De
 
 def _data(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:
     chosen: dict[str, Any] = plain(settings.data)
-    chosen["root"] = str(Path(chosen["root"]).expanduser())
-    names = chosen.pop("names")
-    del names  # they are in the detector
+    chosen["root"] = str(Path(chosen["root"]).expanduser().absolute())  # a checkpoint may be moved
+    del chosen["names"]  # they are in the detector
     return MovedObjectDataModule(
         names=detector.names,
         processor=detector.processor,

@@ -11,7 +11,8 @@ from detr_diff.data.convention import LIMIT, unlabelled_share
 from detr_diff.data.diff import abs_diff
 from detr_diff.data.frame_pair import discover, read_names
 from detr_diff.data.image import read_image
-from detr_diff.data.synthetic import NAMES, Scene, SceneSettings
+from detr_diff.data.sprites import NAMES
+from detr_diff.data.synthetic import Scene, SceneSettings
 
 
 def files(root: Path) -> list[str]:

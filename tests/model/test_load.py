@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -99,6 +100,23 @@ def test_the_architecture_builds_the_same_model(key: str) -> None:
 def test_a_wrong_setting_is_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         load_model(**{"family_name": "detr", "names": ["a"], **arguments})
+
+
+def test_an_older_configuration_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """facebook/detr-resnet-50 names its backbone with backbone_kwargs, which lead to the hub."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    model, _, _ = load_model("detr", ["x"], config=MODELS["detr timm"][1])
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config |= {"backbone": config["backbone_config"]["backbone"], "backbone_config": None}
+    config |= {"backbone_kwargs": {"in_chans": 3, "out_indices": [1, 2, 3, 4]}}
+    config |= {"use_timm_backbone": True, "use_pretrained_backbone": True}
+    path.write_text(json.dumps(config))
+    loaded, architecture, report = load_model("detr", ["y"], pretrained=str(tmp_path))
+    assert report.counts()["layer4"]["loaded"] >= 20
+    assert torch.equal(loaded.model.backbone.model.conv1.weight, model.model.backbone.model.conv1.weight)
+    build_model(architecture)
 
 
 def test_another_family_in_the_folder_is_refused(source: Path) -> None:

@@ -1,0 +1,27 @@
+"""Both real data sets are read as they are, where they are."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import ROOT
+
+SHARED = ROOT.parent / "shared/data"
+needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the real data is not on this machine")
+
+
+@needs_data
+def test_pets_is_read(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["data.labels=labels_changed", "data.names=[person]", "data.split_by=time", "data.val=0.25"]
+    result = cli("data", "check", f"data.root={SHARED / 'pets2009_s2l1'}", *words)
+    assert result.code == 0, result.out
+    assert "780 usable pairs, 0 spoilt, 0 problems" in result.out
+    assert [int(n) for n in result.out.split("│ pairs ")[1].splitlines()[0].split("│")[1:4]] == [542, 85, 153]
+
+
+@needs_data
+def test_deeppcb_is_read(cli: Callable) -> None:
+    words = ["data.names=[open,short,mousebite,spur,copper,pin-hole]", r"data.scene='^(\d{5})'"]
+    result = cli("data", "check", f"data.root={SHARED / 'deeppcb'}", *words, "data.split_by=scene")
+    assert result.code == 0, result.out
+    assert "1000 usable pairs, 0 spoilt, 0 problems" in result.out
