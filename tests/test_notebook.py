@@ -11,6 +11,7 @@ NOTEBOOK = ROOT / "notebooks/look_at_a_run.ipynb"
 
 def test_the_notebook_shows_a_run(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETR_DIFF_RUN", str(run_dir))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the notebook draws into itself
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -19,6 +19,7 @@ SMALLER = [
     "data.batch_size=2",
     "trainer.accelerator=cpu",
     "trainer.max_epochs=1",
+    "trainer.check_val_every_n_epoch=1",
     "trainer.enable_progress_bar=false",
     "overlays=1",
 ]

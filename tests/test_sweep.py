@@ -48,7 +48,7 @@ def test_each_job_has_its_own_wandb_run(data_root: Path, tmp_path: Path, cli: Ca
         assert b"test/map_50" in content
         pictures = list(run.glob("files/media/images/val/*.png"))
         assert len(pictures) == 2
-        assert list(run.glob("files/media/metadata/boxes2D/*.json"))
+        assert list(run.glob("files/media/metadata/boxes2D/val/*.json"))
     assert json.loads((tmp_path / "w/0/metrics.json").read_text()) != {}
 
 

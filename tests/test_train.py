@@ -169,6 +169,14 @@ def test_without_test_pairs_the_metrics_are_named_after_validation(
     assert all(key.startswith("val/") for key in figures)
 
 
+def test_a_run_without_validation_is_refused(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}"]
+    result = cli("train", *words, "trainer.check_val_every_n_epoch=3")
+    assert (result.code, "no validation in 2 epochs" in result.err) == (2, True)
+    result = cli("train", *words, "+trainer.max_steps=1")
+    assert (result.code, "ended without a validation" in result.err) == (1, True)
+
+
 def test_a_wrong_trainer_argument_is_named(data_root: Path, tmp_path: Path, cli: Callable) -> None:
     words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}"]
     result = cli("train", *words, "+trainer.max_epoch=3")

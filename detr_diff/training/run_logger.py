@@ -90,10 +90,10 @@ def _wandb(
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
+    mode: dict[str, Any] = {"mode": "offline"} if settings["offline"] else {}
     logger = WandbLogger(
         project=settings["project"],
         entity=settings["entity"],
-        offline=settings["offline"],
         name=name,
         # The same run again when it is resumed, another for each job of a multirun.
         id=name.replace("/", "-"),
@@ -101,6 +101,9 @@ def _wandb(
         resume="allow",
         save_dir=run_dir,
         config=dict(config),
+        settings=wandb.Settings(init_timeout=30),
+        # Not the logger's own `offline`: it sets the environment for every later job too.
+        **mode,
     )
     try:
         _ = logger.experiment  # starts the run

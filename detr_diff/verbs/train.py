@@ -15,7 +15,7 @@ from detr_diff.choices import Diff
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.frame_pair import read_names
-from detr_diff.errors import SettingError
+from detr_diff.errors import SettingError, UserError
 from detr_diff.model.load import LoadReport, load_model
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
@@ -79,6 +79,11 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
     chosen = plain(settings)["trainer"]
     if chosen["max_epochs"] is None:
         chosen["max_epochs"] = plan.epochs
+    every = chosen["check_val_every_n_epoch"]
+    if every is not None and every > chosen["max_epochs"]:
+        raise SettingError(
+            f"trainer.check_val_every_n_epoch={every}: no validation in {chosen['max_epochs']} epochs"
+        )
     name = f"{group}/{run_dir.name}" if group else settings.run_name
     trainer = build_trainer(chosen, run_dir, callbacks=callbacks)
     exit_code = 1
@@ -87,6 +92,8 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
         trainer.loggers = loggers
         trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         best = run_dir / "checkpoints" / "best.ckpt"
+        if not best.exists():
+            raise UserError(f"training ended without a validation, so there is no {best}")
         detector.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
         figures = evaluate(trainer, detector, data, final)
         if final == "val":
