@@ -68,5 +68,5 @@ def test_the_top_level_is_as_agreed() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     tops = {line.split("/")[0] for line in listed.splitlines()}
     agreed = {"pyproject.toml", "conf", "detr_diff", "experiments", "notebooks", "tests", "Makefile"}
-    agreed |= {"README.md", "CHANGELOG.md", "LICENSE", "constraints.txt"}
+    agreed |= {"README.md", "CHANGELOG.md", "LICENSE"}
     assert {top for top in tops if not top.startswith(".")} <= agreed

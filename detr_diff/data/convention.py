@@ -41,7 +41,8 @@ def unlabelled_share(pairs: Sequence[LabelledPair]) -> float:
                 max(0, int((cx - w / 2) * item.width)), int(np.ceil((cx + w / 2) * item.width)) + 1
             )
             inside[rows, columns] = True
-            peaks.append(float(change[rows, columns].quantile(0.9)))
+            region = change[rows, columns].numpy()
+            peaks.append(float(np.quantile(region, 0.9)) if region.size else 0.0)
         changed = change >= max(16.0, 0.5 * float(np.median(peaks)))
         if changed.any():
             shares.append(float((changed & ~inside).sum() / changed.sum()))

@@ -73,12 +73,14 @@ def draw(
     scale = max(1, round(SHORT_SIDE / min(picture.shape[1:])))
     picture = interpolate(picture[None], scale_factor=scale, mode="nearest")[0]
     font = font_manager.findfont("DejaVu Sans")
+    # With one class its name on every box would only hide the picture.
+    shown = [f"{name} " if len(names) > 1 else "" for name in names]
     if truth is not None and len(truth["boxes"]):
-        labels = [names[int(label)] for label in truth["labels"]]
+        labels = [shown[int(label)].strip() for label in truth["labels"]]
         picture = _boxes(picture, truth["boxes"] * scale, labels, TRUTH, 4, font)
     if len(prediction["boxes"]):
         pairs = zip(prediction["labels"].tolist(), prediction["scores"].tolist(), strict=True)
-        labels = [f"{names[label]} {score:.2f}" for label, score in pairs]
+        labels = [f"{shown[label]}{score:.2f}" for label, score in pairs]
         picture = _boxes(picture, prediction["boxes"] * scale, labels, PREDICTION, 2, font)
     return picture
 
