@@ -39,10 +39,13 @@ def test_another_data_set_is_evaluated_whole(run_dir: Path, tmp_path: Path, cli:
         "seed=9",
     ]
     assert cli(*synth).code == 0
-    words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/last.ckpt", f"data.root={tmp_path / 'd'}"]
+    folder = tmp_path / "run/checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "last.ckpt").write_bytes((run_dir / "checkpoints/last.ckpt").read_bytes())
+    words = ["evaluate", f"ckpt_path={folder}/last.ckpt", f"data.root={tmp_path / 'd'}"]
     result = cli(*words, "trainer.enable_progress_bar=false")
     assert result.code == 0, result.err
-    figures = json.loads((run_dir / "evaluation/d-all/evaluation.json").read_text())
+    figures = json.loads((tmp_path / "run/evaluation/d-all/evaluation.json").read_text())
     assert figures["pairs"] == 6
 
 
