@@ -60,15 +60,16 @@ def _run(words: list[str]) -> int:
     sweep = any(word in ("-m", "--multirun") for word in rest)
     overrides = _overrides([word for word in rest if word not in ("-m", "--multirun")])
 
-    from detr_diff.compose import compose
+    from detr_diff.compose import compose, require_places
 
     settings = compose(verb.replace(" ", "_"), overrides, sweep)
+    if sweep and verb != "train":
+        raise SettingError(f"--multirun: only train can sweep, not {verb}")
+    require_places(settings)
     if verb == "train":
         from detr_diff.sweep import run_jobs
 
         return run_jobs(settings, overrides, sweep)
-    if sweep:
-        raise SettingError(f"--multirun: only train can sweep, not {verb}")
     module = import_module(f"detr_diff.verbs.{verb.replace(' ', '_')}")
     return int(module.run(settings))
 

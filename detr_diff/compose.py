@@ -1,6 +1,7 @@
 """Settings from conf/ and the command line; what is wrong with them is told in one line."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -59,6 +60,16 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
     except OmegaConfBaseException as error:
         raise SettingError(str(error).splitlines()[0]) from error
     return settings
+
+
+def require_places(settings: DictConfig) -> None:
+    """Refuse a checkpoint or data folder that is not there, before anything heavy is imported."""
+    checkpoint = OmegaConf.select(settings, "ckpt_path")
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise SettingError(f"ckpt_path={checkpoint}: no such file")
+    root = OmegaConf.select(settings, "data.root")
+    if root is not None and not Path(root).expanduser().is_dir():
+        raise SettingError(f"data.root={root}: no such folder")
 
 
 def plain(settings: DictConfig) -> dict[str, Any]:

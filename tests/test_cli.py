@@ -77,13 +77,14 @@ def test_help_explains_every_setting(cli: Callable) -> None:
         ("train data.diff=foo", "data.diff=foo: Invalid value 'foo', expected one of [abs, signed, stack]"),
         ("train data.root", "'data.root' is not of the form key=value"),
         ("train", "not given: data.root=..."),
-        ("train data.root=none model=detr_tiny", "no class names: none has no dataset.yaml"),
-        ("train data.root=none data.names=[a] model=detr_tiny", "/none: no such folder"),
+        ("train data.root=. model=detr_tiny", "no class names: . has no dataset.yaml"),
+        ("train data.root=none data.names=[a] model=detr_tiny", "data.root=none: no such folder"),
         ("train --config-dir none", "--config-dir none: no such folder"),
         ("evaluate", "not given: ckpt_path=..."),
         ("evaluate ckpt_path=none", "ckpt_path=none: no such file"),
         ("evaluate ckpt_path=x --multirun", "--multirun: only train can sweep"),
         ("predict ckpt_path=x", "not given: out=..."),
+        ("predict ckpt_path=x out=y", "ckpt_path=x: no such file"),
         ("data synth out=x pairs=0", "pairs=0: at least 1"),
         ("data synth out=x scenes=9 pairs=3", "scenes=9: at most the number of pairs, 3"),
         ("data check data.root=none", "data.root=none: no such folder"),
@@ -114,7 +115,7 @@ def test_own_configuration_is_found(tmp_path: Path, cli: Callable, monkeypatch: 
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ndata: {root: nowhere, names: [a]}\n")
     result = cli("train", "--config-dir", str(tmp_path), "experiment=mine", "model=detr_tiny")
-    assert "/nowhere: no such folder" in result.err
+    assert "data.root=nowhere: no such folder" in result.err
 
 
 def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def test_a_pair_needs_only_the_checkpoint(
     with Image.open(picture) as image:
         assert image.size == (512, 512)
     assert f"{len(rows)} objects in 1 pairs" in result.stdout
-    again = cli("predict", "ckpt_path=x", f"after={after}", f"out={tmp_path / 'found'}")
+    again = cli(
+        "predict", f"ckpt_path={tmp_path / 'best.ckpt'}", f"after={after}", f"out={tmp_path / 'found'}"
+    )
     assert (again.code, "never overwritten" in again.err) == (2, True)
 
 
