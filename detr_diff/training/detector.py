@@ -65,7 +65,7 @@ class Detector(LightningModule):
         self.names = self.architecture.names
         self.processor = build_processor(self.architecture)
         self.detr = build_model(self.architecture) if detr is None else detr
-        # Convolutions are faster on it, on CPUs by a third of the step.
+        # Convolutions are faster on it.
         self.detr.to(memory_format=torch.channels_last)
         self.metrics = DetectionMetrics(self.names)
         self.sweep: Sweep | None = None
