@@ -7,6 +7,7 @@ class Diff(StrEnum):
     """How two frames become one image; see data/diff.py."""
 
     abs = "abs"
+    tolerant = "tolerant"
     signed = "signed"
     stack = "stack"
 
@@ -18,14 +19,69 @@ class Diff(StrEnum):
     @property
     def symmetric(self) -> bool:
         """Whether swapping the frames gives the same image."""
-        return self is Diff.abs
+        return self in (Diff.abs, Diff.tolerant)
+
+
+class Registration(StrEnum):
+    """How the before frame is aligned with the after frame; see data/registration.py."""
+
+    none = "none"
+    phase = "phase"
+    ecc = "ecc"
+    orb = "orb"
 
 
 class Augment(StrEnum):
-    """none, or light: mirrored half of the time and shifted by a few pixels."""
+    """How much the training pairs are varied; see data/augment.py."""
 
     none = "none"
     light = "light"
+    strong = "strong"
+
+
+class Cache(StrEnum):
+    """Where decoded, aligned and resized frames are kept; see data/cache.py."""
+
+    off = "off"
+    disk = "disk"
+    memory = "memory"
+
+
+class Places(StrEnum):
+    """Which places of the changed objects are labelled.
+
+    after: where each moved object is now; before: where it was; both: the two places of each
+        moved object; changed: both, and the objects that appeared or disappeared.
+    """
+
+    after = "after"
+    before = "before"
+    both = "both"
+    changed = "changed"
+
+
+class ImportFormat(StrEnum):
+    """Outside formats that become an ordinary data set; see data/formats/."""
+
+    virat = "virat"
+    mot = "mot"
+    coco = "coco"
+    deeppcb = "deeppcb"
+    yolo = "yolo"
+
+
+class ExportFormat(StrEnum):
+    """Outside formats that a data set can be written in."""
+
+    coco = "coco"
+    yolo = "yolo"
+
+
+class Pictures(StrEnum):
+    """What a new data set does with the frames: copy them, or refer to them where they are."""
+
+    copy = "copy"
+    refer = "refer"
 
 
 class SplitBy(StrEnum):

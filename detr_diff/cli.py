@@ -13,7 +13,9 @@ VERBS = {
     "evaluate": "metrics of a checkpoint on any labelled set",
     "predict": "boxes of what moved, in one pair or in a whole set",
     "data synth": "generate surveillance-like scenes as an ordinary data set",
-    "data check": "list everything wrong with a data set, with file and line",
+    "data import": "make a data set from VIRAT, MOT, COCO, DeepPCB or YOLO material",
+    "data export": "write a data set as COCO or YOLO",
+    "data check": "diagnose a data set: everything wrong with file and line, statistics, pictures",
 }
 GROUPS = {
     "train": ("experiment", "model", "stages", "logger"),
@@ -82,7 +84,8 @@ def _verb(words: list[str]) -> tuple[str, list[str]]:
     if words[0] == "data":
         if words[1:2] in (["-h"], ["--help"]):
             return "data check", ["--help"]
-        raise SettingError(f"data {' '.join(words[1:2])}: unknown verb, allowed: data synth, data check")
+        allowed = ", ".join(verb for verb in VERBS if verb.startswith("data "))
+        raise SettingError(f"data {' '.join(words[1:2])}: unknown verb, allowed: {allowed}")
     raise SettingError(f"{words[0]}: unknown verb, {nearest(words[0], VERBS)}")
 
 

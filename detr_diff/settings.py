@@ -5,7 +5,19 @@ from typing import Any, Dict, List, Optional  # noqa: UP035 - omegaconf reads th
 
 from omegaconf import MISSING
 
-from detr_diff.choices import Augment, Diff, OnError, Split, SplitBy
+from detr_diff.choices import (
+    Augment,
+    Cache,
+    Diff,
+    ExportFormat,
+    ImportFormat,
+    OnError,
+    Pictures,
+    Places,
+    Registration,
+    Split,
+    SplitBy,
+)
 
 
 @dataclass
@@ -24,6 +36,9 @@ class SourceSettings:
     on_error: Optional[OnError] = MISSING
     batch_size: Optional[int] = MISSING
     num_workers: Optional[int] = MISSING
+    cache: Optional[Cache] = MISSING
+    cache_dir: Optional[str] = MISSING
+    cache_gb: Optional[float] = MISSING
 
 
 @dataclass
@@ -31,6 +46,8 @@ class TrainDataSettings(SourceSettings):
     """Frame pairs and how they become images."""
 
     diff: Diff = MISSING
+    registration: Registration = MISSING
+    light_compensation: bool = MISSING
     augment: Augment = MISSING
 
 
@@ -131,12 +148,97 @@ class SynthSettings:
 
 
 @dataclass
+class CheckSourceSettings:
+    """Which frame pairs are checked, and with which diff they shall be learnt."""
+
+    root: str = MISSING
+    pairs: Optional[str] = MISSING
+    labels: Optional[str] = MISSING
+    names: Optional[List[str]] = MISSING
+    scene: Optional[str] = MISSING
+    split_by: SplitBy = MISSING
+    val: float = MISSING
+    test: float = MISSING
+    diff: Diff = MISSING
+
+
+@dataclass
 class CheckSettings:
     """`detr-diff data check`."""
 
+    out: Optional[str] = MISSING
+    inspect: Optional[int] = MISSING
+    shown: int = MISSING
+    seed: int = MISSING
     debug: bool = MISSING
     max_objects: Optional[int] = MISSING
-    data: SourceSettings = MISSING
+    data: CheckSourceSettings = MISSING
+
+
+@dataclass
+class TrackSettings:
+    """Pairs out of tracked video."""
+
+    frames: Optional[str] = MISSING
+    names: List[str] = MISSING
+    distances: List[int] = MISSING
+    stride: int = MISSING
+    val: float = MISSING
+    test: float = MISSING
+    gap: int = MISSING
+    min_visible: float = MISSING
+
+
+@dataclass
+class CocoSettings:
+    """Where the COCO files are."""
+
+    before: Optional[str] = MISSING
+    after: Optional[str] = MISSING
+    images: Optional[str] = MISSING
+
+
+@dataclass
+class ImportSettings:
+    """`detr-diff data import`."""
+
+    format: ImportFormat = MISSING
+    src: str = MISSING
+    out: str = MISSING
+    labels: Places = MISSING
+    moved_iou: float = MISSING
+    pictures: Pictures = MISSING
+    on_error: OnError = MISSING
+    debug: bool = MISSING
+    mot: TrackSettings = MISSING
+    coco: CocoSettings = MISSING
+
+
+@dataclass
+class ExportSourceSettings:
+    """Which frame pairs are exported."""
+
+    root: str = MISSING
+    pairs: Optional[str] = MISSING
+    labels: Optional[str] = MISSING
+    names: Optional[List[str]] = MISSING
+    scene: Optional[str] = MISSING
+    split_by: SplitBy = MISSING
+    val: float = MISSING
+    test: float = MISSING
+    on_error: OnError = MISSING
+
+
+@dataclass
+class ExportSettings:
+    """`detr-diff data export`."""
+
+    format: ExportFormat = MISSING
+    out: str = MISSING
+    pictures: Pictures = MISSING
+    seed: int = MISSING
+    debug: bool = MISSING
+    data: ExportSourceSettings = MISSING
 
 
 SCHEMAS = {
@@ -144,5 +246,7 @@ SCHEMAS = {
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
     "data_synth": SynthSettings,
+    "data_import": ImportSettings,
+    "data_export": ExportSettings,
     "data_check": CheckSettings,
 }

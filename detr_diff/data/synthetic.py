@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detr_diff.choices import Places
+from detr_diff.data.frame_pair import write_description
 from detr_diff.data.sprites import HEIGHTS, NAMES, SPRITE, Array, Thing, random_thing
 
 MIN_VISIBLE = 0.35  # an object that shows less than this share of itself is not labelled
@@ -84,8 +86,7 @@ def generate(out: Path, pairs: int, scenes: int, settings: SceneSettings) -> Ite
             )
             (out / "labels" / name / f"{index:06d}.txt").write_text(lines)
             yield
-    names = "".join(f"  {index}: {name}\n" for index, name in enumerate(NAMES))
-    (out / "dataset.yaml").write_text(f"names:\n{names}")
+    write_description(out, NAMES, Places.changed)
 
 
 class Scene:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from detr_diff.choices import SplitBy
 from detr_diff.data.check import check
-from detr_diff.data.frame_pair import discover, read_names
+from detr_diff.data.frame_pair import discover, read_description
 from detr_diff.data.split import split_pairs
 from detr_diff.errors import SettingError
 from detr_diff.text import render
@@ -18,7 +18,7 @@ def run(settings: DictConfig) -> int:
     """List every problem, then count objects by class and split; 1 when there are problems."""
     data = settings.data
     root = Path(data.root).expanduser()
-    names = list(data.names or (read_names(root) if root.is_dir() else None) or [])
+    names = list(data.names or read_description(root).names)
     if root.is_dir() and not names:
         raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
     found = discover(root, pairs=data.pairs, labels=data.labels, scene=data.scene)

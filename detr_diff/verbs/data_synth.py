@@ -1,7 +1,5 @@
 """`detr-diff data synth`: generate scenes."""
 
-import os
-import shutil
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -9,6 +7,7 @@ from rich.console import Console
 from rich.progress import track
 
 from detr_diff.compose import plain
+from detr_diff.data.new_folder import new_folder
 from detr_diff.data.synthetic import SceneSettings, generate
 from detr_diff.errors import SettingError
 
@@ -19,8 +18,6 @@ def run(settings: DictConfig) -> int:
     """Write the data set into a new folder; a stopped run leaves nothing under its name."""
     chosen = plain(settings)
     out = Path(chosen["out"]).expanduser()
-    if out.exists() and any(out.iterdir()):
-        raise SettingError(f"out={out}: exists and is never overwritten; choose another folder")
     pairs, scenes = chosen["pairs"], chosen["scenes"]
     for name, least in LEAST.items():
         if chosen[name] < least:
@@ -31,18 +28,11 @@ def run(settings: DictConfig) -> int:
         if not 0 <= chosen[name] <= 1:
             raise SettingError(f"{name}={chosen[name]}: a share from 0 to 1")
     fields = {key: chosen[key] for key in SceneSettings.__dataclass_fields__}
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    unfinished.mkdir(parents=True)
     console = Console(stderr=True)
-    try:
-        work = generate(unfinished, pairs, scenes, SceneSettings(**fields))
+    with new_folder(out) as folder:
+        work = generate(folder, pairs, scenes, SceneSettings(**fields))
         hidden = not console.is_terminal
         for _ in track(work, "generating pairs", total=pairs, console=console, disable=hidden):
             pass
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     print(f"{pairs} pairs of {scenes} scenes in {out}")
     return 0

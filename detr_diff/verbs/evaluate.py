@@ -9,7 +9,7 @@ from rich.table import Table
 
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.frame_pair import read_names
+from detr_diff.data.frame_pair import read_description
 from detr_diff.errors import SettingError
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
@@ -70,7 +70,7 @@ def data_as_trained(
     names = given.pop("names", None)
     if "root" in given:
         given["root"] = str(Path(given["root"]).expanduser().absolute())
-        names = names or (read_names(Path(given["root"])) if Path(given["root"]).is_dir() else None)
+        names = names or read_description(Path(given["root"])).names or None
     if names is not None and list(names) != detector.names:
         raise SettingError(
             f"class names: the data has {list(names)}, the checkpoint was trained on {detector.names}"

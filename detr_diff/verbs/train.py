@@ -14,7 +14,7 @@ from rich.table import Table
 from detr_diff.choices import Diff
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.frame_pair import read_names
+from detr_diff.data.frame_pair import read_description
 from detr_diff.errors import SettingError, UserError
 from detr_diff.model.load import LoadReport, load_model
 from detr_diff.text import render
@@ -112,7 +112,7 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> De
     if resumed is not None:
         log.info("resuming from %s", resumed)
         return load_detector(resumed)[0]
-    names = list(settings.data.names or read_names(Path(settings.data.root)) or [])
+    names = list(settings.data.names or read_description(Path(settings.data.root)).names)
     if not names:
         raise SettingError(
             f"no class names: {settings.data.root} has no dataset.yaml; give data.names=[person,car]"

@@ -10,7 +10,7 @@ from detr_diff.choices import Augment, Diff
 from detr_diff.data.check import LabelledPair, check
 from detr_diff.data.dataset import MovedObjectDataset, collate
 from detr_diff.data.diff import diff_image
-from detr_diff.data.frame_pair import discover, read_names
+from detr_diff.data.frame_pair import discover, read_description
 from detr_diff.data.image import read_image
 from detr_diff.data.sampler import EpochSampler, SampleKey
 
@@ -19,7 +19,7 @@ PLAIN = RTDetrImageProcessor(size={"height": 64, "width": 64})
 
 @pytest.fixture(scope="module")
 def pairs(data_root: Path) -> list[LabelledPair]:
-    return check(discover(data_root), read_names(data_root) or []).pairs
+    return check(discover(data_root), read_description(data_root).names).pairs
 
 
 @pytest.mark.parametrize("diff", list(Diff))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from detr_diff.data.frame_pair import discover, read_names
+from detr_diff.data.frame_pair import discover, read_description
 from detr_diff.errors import SettingError
 
 
@@ -90,11 +90,11 @@ def test_a_wrong_place_is_named(tmp_path: Path, settings: dict[str, str], messag
 @pytest.mark.parametrize("text", ["names: [a, b]", "names:\n  0: a\n  1: b"])
 def test_names_are_a_list_or_a_map(tmp_path: Path, text: str) -> None:
     (tmp_path / "dataset.yaml").write_text(text)
-    assert read_names(tmp_path) == ["a", "b"]
+    assert read_description(tmp_path).names == ["a", "b"]
 
 
 @pytest.mark.parametrize("text", ["names: {1: a, 2: b}", "names: [a, a]", "names: []", "a: [", "5"])
 def test_unusable_names_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "dataset.yaml").write_text(text)
     with pytest.raises(SettingError, match=r"dataset\.yaml"):
-        read_names(tmp_path)
+        read_description(tmp_path)

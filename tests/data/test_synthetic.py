@@ -9,7 +9,7 @@ from PIL import Image
 from detr_diff.data.check import check
 from detr_diff.data.convention import LIMIT, unlabelled_share
 from detr_diff.data.diff import abs_diff
-from detr_diff.data.frame_pair import discover, read_names
+from detr_diff.data.frame_pair import discover, read_description
 from detr_diff.data.image import read_image
 from detr_diff.data.sprites import NAMES
 from detr_diff.data.synthetic import Scene, SceneSettings
@@ -39,10 +39,10 @@ def test_an_existing_folder_is_kept(tmp_path: Path, cli: Callable) -> None:
 
 def test_the_data_set_is_sound(data_root: Path) -> None:
     found = discover(data_root)
-    report = check(found, read_names(data_root) or [])
+    report = check(found, read_description(data_root).names)
     assert report.problems == []
     assert len({pair.scene for pair in found.pairs}) == 10
-    assert read_names(data_root) == list(NAMES)
+    assert read_description(data_root).names == list(NAMES)
 
 
 def test_boxes_are_where_the_picture_changed() -> None:
@@ -77,7 +77,7 @@ def test_objects_appear_and_leave_when_asked() -> None:
 
 
 def test_after_only_labels_are_noticed(data_root: Path, tmp_path: Path) -> None:
-    names = read_names(data_root) or []
+    names = read_description(data_root).names
     both = check(discover(data_root), names).pairs
     assert unlabelled_share(both) < LIMIT
     for pair in both:
