@@ -36,13 +36,19 @@ class SourceSettings:
     on_error: Optional[OnError] = MISSING
     batch_size: Optional[int] = MISSING
     num_workers: Optional[int] = MISSING
-    cache: Optional[Cache] = MISSING
-    cache_dir: Optional[str] = MISSING
-    cache_gb: Optional[float] = MISSING
 
 
 @dataclass
-class TrainDataSettings(SourceSettings):
+class CachedSettings(SourceSettings):
+    """Which frame pairs, and whether their frames are kept."""
+
+    cache: Cache = MISSING
+    cache_dir: str = MISSING
+    cache_gb: float = MISSING
+
+
+@dataclass
+class TrainDataSettings(CachedSettings):
     """Frame pairs and how they become images."""
 
     diff: Diff = MISSING
@@ -112,7 +118,7 @@ class EvaluateSettings:
     out: Optional[str] = MISSING
     overlays: int = MISSING
     debug: bool = MISSING
-    data: SourceSettings = MISSING
+    data: CachedSettings = MISSING
     trainer: Dict[str, Any] = MISSING
 
 

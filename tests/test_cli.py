@@ -61,7 +61,7 @@ def test_help_explains_every_setting(cli: Callable) -> None:
     ("words", "message"),
     [
         ("trai", "trai: unknown verb, did you mean train?"),
-        ("data chek", "data chek: unknown verb, allowed: data synth, data check"),
+        ("data chek", "data chek: unknown verb, allowed: data synth, data import, data export, data check"),
         ("train --multirn", "--multirn: unknown flag, did you mean --multirun?"),
         ("train data.subsett=3", "data.subsett: unknown setting, did you mean data.subset"),
         ("train batch_size=3", "batch_size: unknown setting, did you mean data.batch_size?"),
@@ -74,7 +74,10 @@ def test_help_explains_every_setting(cli: Callable) -> None:
         ("train experiment=dmo", "experiment=dmo: unknown, did you mean demo?"),
         ("train modle=detr_tiny", "modle: unknown setting, did you mean model"),
         ("train data.batch_size=abc", "data.batch_size=abc: Value 'abc'"),
-        ("train data.diff=foo", "data.diff=foo: Invalid value 'foo', expected one of [abs, signed, stack]"),
+        (
+            "train data.diff=foo",
+            "data.diff=foo: Invalid value 'foo', expected one of [abs, tolerant, signed, stack]",
+        ),
         ("train data.root", "'data.root' is not of the form key=value"),
         ("train", "not given: data.root=..."),
         ("train data.root=. model=detr_tiny", "no class names: . has no dataset.yaml"),

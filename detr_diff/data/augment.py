@@ -1,41 +1,262 @@
-"""Transforms that move both frames and the boxes together."""
+"""Variations of training pairs: both frames and the boxes move together.
+
+Every random number comes from the generator that is handed in, so that a sample is a function of
+(seed, epoch, index), whatever worker makes it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torchvision.ops import box_convert
+from torchvision.transforms.v2 import InterpolationMode, functional
+from torchvision.tv_tensors import BoundingBoxes, Video
 
-MAX_SHIFT = 0.06
-MIN_VISIBLE = 0.3
+from detr_diff.choices import Augment
+
+MIN_VISIBLE = 0.3  # a box that shows less than this share of its area is dropped
+MARGIN = 0.2  # of a pasted object's size, around it, in which the paste fades out
+PASTE_TRIES = 3
 
 
-def flip_and_shift(
-    frames: Tensor, boxes: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mirror left and right with probability 1/2 and shift by up to 6 % of the size.
+class Sample(NamedTuple):
+    """Frames and objects on their way into the model.
+
+    Attributes:
+        frames: uint8 [2, 3, H, W], before and after; [1, 3, H, W] for a ready diff image.
+        boxes: float [N, 4], cxcywh in [0, 1].
+        class_labels: int64 [N].
+    """
+
+    frames: Tensor
+    boxes: Tensor
+    class_labels: Tensor
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far a pair is varied; a value of 0 leaves it out.
+
+    Attributes:
+        flip: Probability of mirroring left and right.
+        scale: Largest zoom, in or out; its logarithm is uniform.
+        translate: Largest shift, as a share of the size; zoomed in, any part can be seen.
+        rotate: Largest rotation in degrees.
+        light: Largest change of brightness and of contrast of both frames.
+        own_light: The same of each frame for itself.
+        noise: Largest standard deviation of the noise of each frame, in grey levels.
+        blur: Probability that a frame is blurred.
+        jitter: Probability that the camera moved by up to a pixel between the frames.
+        reverse: Probability of swapping the frames, where the labels allow it.
+        same: Probability of a frame paired with itself, in which nothing moved.
+        paste: Probability of a changed place pasted in from another pair.
+    """
+
+    flip: float = 0.0
+    scale: float = 0.0
+    translate: float = 0.0
+    rotate: float = 0.0
+    light: float = 0.0
+    own_light: float = 0.0
+    noise: float = 0.0
+    blur: float = 0.0
+    jitter: float = 0.0
+    reverse: float = 0.0
+    same: float = 0.0
+    paste: float = 0.0
+
+
+STRENGTHS = {
+    Augment.none: Strength(),
+    Augment.light: Strength(flip=0.5, translate=0.06),
+    Augment.strong: Strength(
+        flip=0.5,
+        scale=0.7,
+        translate=0.1,
+        rotate=2.0,
+        light=0.2,
+        own_light=0.04,
+        noise=4.0,
+        blur=0.1,
+        jitter=0.2,
+        reverse=0.5,
+        same=0.03,
+        paste=0.3,
+    ),
+}
+
+
+def augment(
+    sample: Sample,
+    strength: Strength,
+    generator: torch.Generator,
+    *,
+    reversible: bool = False,
+    donor: Callable[[], Sample] | None = None,
+) -> Sample:
+    """Vary a pair.
 
     Args:
-        frames: uint8 [C, H, W]; both frames in one tensor, so that they move together.
-        boxes: float [N, 4], cxcywh in [0, 1].
+        sample: The pair.
+        strength: How far.
         generator: Source of the random numbers.
+        reversible: Whether the labels name old and new places alike, so that they stay right
+            when the frames are swapped.
+        donor: Gives the pair that an object is pasted from; None: nothing is pasted.
 
     Returns:
-        Frames [C, H, W] (the border repeated where the picture moved away), boxes [M, 4] clipped
-        to the picture, and bool [N], which of the boxes are still visible by at least 30 % of
-        their area; M of them are.
+        A pair of the same size. Boxes are clipped to the picture, and dropped when less than
+        30 % of their area is left.
     """
-    flip, dx, dy = torch.rand(3, generator=generator).tolist()
-    height, width = frames.shape[-2:]
-    if flip < 0.5:
-        frames = frames.flip(-1)
-        boxes = torch.cat([1 - boxes[:, :1], boxes[:, 1:]], dim=1)
-    x, y = round((2 * dx - 1) * MAX_SHIFT * width), round((2 * dy - 1) * MAX_SHIFT * height)
-    padded = pad(frames.float(), (max(x, 0), max(-x, 0), max(y, 0), max(-y, 0)), mode="replicate")
-    top, left = max(-y, 0), max(-x, 0)
-    frames = padded[:, top : top + height, left : left + width].to(torch.uint8)
 
-    centre = boxes[:, :2] + boxes.new_tensor([x / width, y / height])
-    low = (centre - boxes[:, 2:] / 2).clamp(0, 1)
-    high = (centre + boxes[:, 2:] / 2).clamp(0, 1)
-    kept = (high - low).prod(1) >= MIN_VISIBLE * boxes[:, 2:].prod(1)
-    clipped = torch.cat([(low + high) / 2, high - low], dim=1)
-    return frames, clipped[kept], kept
+    def chance(probability: float) -> bool:
+        return float(torch.rand((), generator=generator)) < probability
+
+    two = len(sample.frames) == 2
+    if two and chance(strength.same):
+        index = int(torch.randint(2, (), generator=generator))
+        sample = Sample(sample.frames[[index, index]], sample.boxes[:0], sample.class_labels[:0])
+    elif donor is not None and chance(strength.paste):
+        sample = paste(sample, donor(), generator)
+    if two and reversible and chance(strength.reverse):
+        sample = sample._replace(frames=sample.frames.flip(0))
+    sample = move(sample, strength, generator)
+    if two:
+        frames = sample.frames
+        if chance(strength.jitter):
+            frames = _jitter(frames, generator)
+        sample = sample._replace(frames=_photograph(frames, strength, generator))
+    return sample
+
+
+def move(sample: Sample, strength: Strength, generator: torch.Generator) -> Sample:
+    """Mirror, zoom, rotate and shift both frames and the boxes by one affine map."""
+    flip, zoom, turn, *shift = _uniform(5, generator)
+    frames, boxes = sample.frames, sample.boxes
+    if (flip + 1) / 2 < strength.flip:
+        frames = functional.horizontal_flip(frames)
+        boxes = torch.cat([1 - boxes[:, :1], boxes[:, 1:]], dim=1)
+    height, width = frames.shape[-2:]
+    scale = math.exp(zoom * strength.scale)
+    reach = strength.translate + max(0.0, scale - 1) / 2
+    x, y = round(shift[0] * reach * width), round(shift[1] * reach * height)
+    angle = turn * strength.rotate
+    if (x, y, scale, angle) == (0, 0, 1.0, 0.0):
+        return sample._replace(frames=frames, boxes=boxes)
+    frames = functional.affine(
+        Video(frames), angle, [x, y], scale, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
+    ).as_subclass(Tensor)
+    size = boxes.new_tensor([width, height, width, height])
+    corners = BoundingBoxes(
+        box_convert(boxes, "cxcywh", "xyxy") * size,
+        format="XYXY",
+        canvas_size=(height, width),
+        clamping_mode=None,
+    )
+    moved = functional.affine(corners, angle, [x, y], scale, [0.0, 0.0]).as_subclass(Tensor)
+    boxes, kept = clip(moved / size)
+    return Sample(frames, boxes, sample.class_labels[kept])
+
+
+def clip(corners: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut boxes at the border of the picture.
+
+    Args:
+        corners: float [N, 4], xyxy; the picture is [0, 1].
+
+    Returns:
+        Boxes [M, 4] cxcywh, and bool [N]: which still show at least 30 % of their area.
+    """
+    inside = corners.clamp(0, 1)
+    area = (corners[:, 2:] - corners[:, :2]).prod(1)
+    kept = (inside[:, 2:] - inside[:, :2]).prod(1) >= MIN_VISIBLE * area.clamp(min=1e-12)
+    return box_convert(inside[kept], "xyxy", "cxcywh"), kept
+
+
+def paste(sample: Sample, donor: Sample, generator: torch.Generator) -> Sample:
+    """Copy a changed place of another pair into this one, in both frames at once.
+
+    What changed there changes here in the same way, so that the label is right whichever places
+    the labels name. It stays where it is in the picture, as size goes with place (Ghiasi et al.
+    2021, arXiv:2012.07177, paste single objects). Nothing is pasted where it would cover objects
+    or bring parts of other ones along.
+    """
+    if not len(donor.boxes) or donor.frames.shape != sample.frames.shape:
+        return sample
+    height, width = sample.frames.shape[-2:]
+    size = donor.boxes.new_tensor([width, height, width, height])
+    for _ in range(PASTE_TRIES):
+        index = int(torch.randint(len(donor.boxes), (), generator=generator))
+        corners = box_convert(donor.boxes[index], "cxcywh", "xyxy")
+        margin = MARGIN * donor.boxes[index, 2:]
+        region = torch.cat([corners[:2] - margin, corners[2:] + margin])
+        others = torch.cat([sample.boxes, donor.boxes[:index], donor.boxes[index + 1 :]])
+        if len(others) and float(_covered(others, region).max()) > 0.05:
+            continue
+        x0, y0, x1, y1 = (region * size).round().long().tolist()
+        columns, rows = range(max(0, x0), min(width, x1)), range(max(0, y0), min(height, y1))
+        alpha = _fade(rows, y0, y1)[:, None] * _fade(columns, x0, x1)
+        place = (..., slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+        frames = sample.frames.clone()
+        frames[place] = torch.lerp(frames[place].float(), donor.frames[place].float(), alpha).round().byte()
+        return Sample(
+            frames,
+            torch.cat([sample.boxes, donor.boxes[index : index + 1]]),
+            torch.cat([sample.class_labels, donor.class_labels[index : index + 1]]),
+        )
+    return sample
+
+
+def _covered(boxes: Tensor, region: Tensor) -> Tensor:
+    """Share of each box, cxcywh [N, 4], that lies in a region, xyxy [4]."""
+    corners = box_convert(boxes, "cxcywh", "xyxy")
+    low = torch.maximum(corners[:, :2], region[:2])
+    high = torch.minimum(corners[:, 2:], region[2:])
+    return (high - low).clamp(min=0).prod(1) / boxes[:, 2:].prod(1)
+
+
+def _fade(positions: range, first: int, last: int) -> Tensor:
+    """Weights of these pixels of a region: 1 on the object, falling to 0 through the margin."""
+    centre = torch.arange(positions.start, positions.stop) + 0.5
+    margin = MARGIN / (1 + 2 * MARGIN) * (last - first)
+    return (torch.minimum(centre - first, last - centre) / max(margin, 0.5)).clamp(0, 1)
+
+
+def _jitter(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Move the after frame by up to a pixel; the border is repeated."""
+    x, y = _uniform(2, generator)
+    padded = functional.pad(frames[1], [2, 2, 2, 2], padding_mode="edge")
+    shift = [x, y]
+    moved = functional.affine(padded, 0.0, shift, 1.0, [0.0, 0.0], InterpolationMode.BILINEAR)
+    return torch.stack([frames[0], moved[:, 2:-2, 2:-2]])
+
+
+def _photograph(frames: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
+    """Light of both and of each frame, blur and sensor noise."""
+    if not (strength.light or strength.own_light or strength.noise or strength.blur):
+        return frames
+    common = _uniform(2, generator)
+    result = []
+    for frame in frames:
+        own = _uniform(2, generator)
+        gain, contrast = (
+            (1 + strength.light * both) * (1 + strength.own_light * each)
+            for both, each in zip(common, own, strict=True)
+        )
+        sigma, blurred, noise = ((value + 1) / 2 for value in _uniform(3, generator))
+        pixels = frame.float()
+        mean = pixels.mean()
+        pixels = ((pixels - mean) * contrast + mean) * gain
+        if blurred < strength.blur:
+            pixels = functional.gaussian_blur(pixels, [3, 3], [0.3 + 0.7 * sigma])
+        pixels += torch.randn(pixels.shape, generator=generator) * (noise * strength.noise)
+        result.append(pixels.round().clamp(0, 255).byte())
+    return torch.stack(result)
+
+
+def _uniform(count: int, generator: torch.Generator) -> list[float]:
+    """Numbers from -1 to 1."""
+    return [2 * value - 1 for value in torch.rand(count, generator=generator).tolist()]

@@ -1,33 +1,29 @@
 """The integrity report: everything wrong with a data set, before any training."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
-from detr_diff.data.frame_pair import Discovery, FramePair
-from detr_diff.data.image import inspect_image
+from detr_diff.data.discovery import Discovery
+from detr_diff.data.frame_pair import FramePair
+from detr_diff.data.image import digest, inspect_image
+from detr_diff.data.labelled_pairs import LabelColumns, LabelledPair, LabelledPairs
 from detr_diff.data.labels import NO_LABELS, Labels, read_labels
 from detr_diff.data.problem import Problem
+from detr_diff.data.progress import progress
 
+__all__ = ["CheckReport", "LabelledPair", "check"]
 
-@dataclass(frozen=True)
-class LabelledPair:
-    """A frame pair that passed the check, with its objects and its size in pixels."""
-
-    pair: FramePair
-    labels: Labels
-    height: int
-    width: int
+REMEMBERED = 10_000  # frames; those of one video are shared by neighbouring pairs
 
 
 @dataclass(frozen=True)
 class CheckReport:
     """The pairs that can be used and all problems of those that cannot."""
 
-    pairs: list[LabelledPair]
+    pairs: LabelledPairs
     problems: list[Problem]
     left_out: int
 
@@ -38,6 +34,7 @@ def check(
     *,
     max_objects: int | None = None,
     needs_frames: bool = False,
+    contents: bool = False,
 ) -> CheckReport:
     """Check every label line and every frame.
 
@@ -46,34 +43,21 @@ def check(
         names: Class names.
         max_objects: Number of object queries; an image with more objects cannot be learnt.
         needs_frames: Whether ready diff images are of no use, because the diff keeps the frames.
+        contents: Whether to take a digest of the frames, which a cache needs.
 
     Returns:
         The usable pairs in the order found, and the problems in that order too.
     """
     problems = list(found.problems)
     spoilt = {problem.pair for problem in problems if problem.pair}
-    images: dict[Path, tuple[int, int] | str] = {}
-    usable = []
-    console = Console(stderr=True)
-    for pair in track(
-        found.pairs, "checking the data", console=console, transient=True, disable=not console.is_terminal
-    ):
-        labels = NO_LABELS
-        new: list[Problem] = []
-        if pair.label is not None:
-            if pair.label.is_file():
-                labels, new = read_labels(pair.label, names)
-            else:
-                new = [Problem(pair.label, 0, f"label file of pair {pair.name} is missing")]
-            if max_objects is not None and len(labels) > max_objects:
-                message = f"{len(labels)} objects, but the model has {max_objects} queries"
-                new.append(Problem(pair.label, 0, message))
+    inspect, content_of = lru_cache(REMEMBERED)(inspect_image), lru_cache(REMEMBERED)(digest)
+    columns = LabelColumns(found.pairs)
+    for pair in progress(found.pairs, "checking the data", len(found.pairs)):
+        labels, new = _labels(pair, names, max_objects)
         frames = [pair.after] if pair.before is None else [pair.before, pair.after]
         sizes = []
         for path in frames:
-            if path not in images:
-                images[path] = inspect_image(path)
-            size = images[path]
+            size = inspect(path)
             if isinstance(size, str):
                 new.append(Problem(path, 0, size))
             else:
@@ -85,8 +69,28 @@ def check(
         if needs_frames and pair.before is None:
             message = "a ready diff image, but this diff needs both frames; use data.diff=abs"
             new.append(Problem(pair.after, 0, message))
-        problems += [Problem(p.path, p.line, p.message, pair.name) for p in new]
-        if not new and pair.name not in spoilt:
-            usable.append(LabelledPair(pair, labels, *sizes[0]))
+        problems += [replace(problem, pair=pair.name) for problem in new]
+        if new or pair.name in spoilt:
+            columns.skip()
+        else:
+            digests = b"".join(map(content_of, frames)) if contents else b""
+            columns.append(labels, sizes[0], _hash(digests) if contents else 0)
     left_out = len({problem.pair or str(problem) for problem in problems})
-    return CheckReport(usable, problems, left_out)
+    return CheckReport(columns.finish(), problems, left_out)
+
+
+def _hash(digests: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(digests).digest()[:8], "big", signed=True)
+
+
+def _labels(pair: FramePair, names: Sequence[str], max_objects: int | None) -> tuple[Labels, list[Problem]]:
+    path: Path | None = pair.label
+    if path is None:
+        return NO_LABELS, []
+    if not path.is_file():
+        return NO_LABELS, [Problem(path, 0, f"label file of pair {pair.name} is missing")]
+    labels, problems = read_labels(path, names)
+    if max_objects is not None and len(labels) > max_objects:
+        message = f"{len(labels)} objects, but the model has {max_objects} queries"
+        problems.append(Problem(path, 0, message))
+    return labels, problems

@@ -2,20 +2,33 @@
 
 import logging
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from detr_diff.choices import Augment, Diff, OnError, SplitBy
-from detr_diff.data.check import CheckReport, LabelledPair, check
+from detr_diff.choices import Augment, Cache, Diff, OnError, Places, SplitBy
+from detr_diff.data.cache import MemoryCache, fill
+from detr_diff.data.check import CheckReport, check
 from detr_diff.data.convention import LIMIT, unlabelled_share
-from detr_diff.data.dataset import ImageProcessor, MovedObjectDataset, collate
-from detr_diff.data.frame_pair import discover
+from detr_diff.data.dataset import Batch, ImageProcessor, MovedObjectDataset, PreparedFrames, collate
+from detr_diff.data.description import read_description
+from detr_diff.data.diff import Comparison
+from detr_diff.data.discovery import discover
+from detr_diff.data.disk_cache import DiskCache
+from detr_diff.data.frame_cache import Frames
+from detr_diff.data.labelled_pairs import LabelledPairs
+from detr_diff.data.progress import progress
 from detr_diff.data.sampler import EpochSampler
 from detr_diff.data.split import split_pairs, subset
 from detr_diff.errors import SettingError, UserError
@@ -23,6 +36,7 @@ from detr_diff.errors import SettingError, UserError
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+PREPARED_BY = ("opencv-python-headless", "torchvision", "transformers", "detr-diff")
 
 
 class DataError(UserError):
@@ -36,7 +50,7 @@ class MovedObjectDataModule(LightningDataModule):
         root: Data folder, see `discover`.
         names: Class names.
         processor: The image processor of the model.
-        diff: abs, signed or stack.
+        comparison: How two frames become one image.
         pairs: Another csv in the folder.
         labels: Another label folder in it.
         scene: Regular expression that finds the scene in a pair's name.
@@ -45,7 +59,10 @@ class MovedObjectDataModule(LightningDataModule):
         test: Share of test.
         subset: Use only so many pairs of each split.
         on_error: refuse, or skip the pairs that have problems.
-        augment: none or light; of training images only.
+        augment: none, light or strong; of training images only.
+        cache: off, disk or memory: where decoded, aligned and resized frames are kept.
+        cache_dir: Folder of the disk cache.
+        cache_gb: Largest size of the cache, in gigabytes.
         batch_size: Pairs in a batch.
         num_workers: Processes that load; 0 loads in the main process.
         max_objects: Number of object queries; more objects in an image are a problem.
@@ -57,8 +74,8 @@ class MovedObjectDataModule(LightningDataModule):
         root: str,
         names: Sequence[str],
         processor: ImageProcessor,
+        comparison: Comparison,
         *,
-        diff: str = "abs",
         pairs: str | None = None,
         labels: str | None = None,
         scene: str | None = None,
@@ -68,17 +85,21 @@ class MovedObjectDataModule(LightningDataModule):
         subset: int | None = None,
         on_error: str = "refuse",
         augment: str = "none",
+        cache: str = "off",
+        cache_dir: str | None = None,
+        cache_gb: float = 20.0,
         batch_size: int = 2,
         num_workers: int = 0,
         max_objects: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["processor", "names", "diff"], logger=False)
+        self.save_hyperparameters(ignore=["processor", "names", "comparison"], logger=False)
         self.settings = SimpleNamespace(**self.hparams)
         self.names = list(names)
         self.processor = processor
-        self.diff = Diff(diff)
+        self.comparison = comparison
+        self._unaligned: set[int] = set()
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
                 raise SettingError(f"data.{name}={value}: at least {least}")
@@ -96,20 +117,19 @@ class MovedObjectDataModule(LightningDataModule):
             return
         settings = self.settings
         report = self._check()
-        pairs = [item.pair for item in report.pairs]
+        pairs = report.pairs.frame_pairs()
         chosen = split_pairs(pairs, SplitBy(settings.split_by), settings.val, settings.test, settings.seed)
         outside = sum(split is None for split in chosen)
         if outside:
             log.info("%d pairs have frames on both sides of a cut in time and are left out", outside)
-        parts = {
-            split: [item for item, own in zip(report.pairs, chosen, strict=True) if own == split]
-            for split in SPLITS
+        rows = {
+            split: np.array([i for i, own in enumerate(chosen) if own == split], np.int64) for split in SPLITS
         }
-        for split, items in {**parts, "all": report.pairs}.items():
+        for split, positions in {**rows, "all": np.arange(len(report.pairs))}.items():
             if settings.subset is not None:
-                names = [item.pair.name for item in items]
-                items = [items[index] for index in subset(names, settings.subset, settings.seed)]
-            self.datasets[split] = self._dataset(items, split == "train")
+                names = [report.pairs[int(position)].pair.name for position in positions]
+                positions = positions[subset(names, settings.subset, settings.seed)]
+            self.datasets[split] = self._dataset(report.pairs.take(positions), split == "train")
         counts = {split: len(self.datasets[split]) for split in SPLITS}
         log.info("frame pairs: %s", ", ".join(f"{n} {split}" for split, n in counts.items()))
 
@@ -122,7 +142,8 @@ class MovedObjectDataModule(LightningDataModule):
             found,
             self.names,
             max_objects=settings.max_objects,
-            needs_frames=self.diff is Diff.stack,
+            needs_frames=self.comparison.diff is Diff.stack,
+            contents=settings.cache != Cache.off,
         )
         if report.problems:
             lines = "\n".join(f"  {problem}" for problem in report.problems)
@@ -135,9 +156,62 @@ class MovedObjectDataModule(LightningDataModule):
             raise DataError(f"no usable frame pair in {settings.root}")
         return report
 
-    def _dataset(self, pairs: Sequence[LabelledPair], training: bool) -> MovedObjectDataset:
-        augment = Augment(self.settings.augment) if training else Augment.none
-        return MovedObjectDataset(pairs, self.diff, self.processor, augment, self.settings.seed)
+    def _dataset(self, pairs: LabelledPairs, training: bool) -> MovedObjectDataset:
+        return MovedObjectDataset(
+            pairs,
+            self.comparison,
+            self.processor,
+            Augment(self.settings.augment) if training else Augment.none,
+            reversible=self._places() in (Places.both, Places.changed),
+            seed=self.settings.seed,
+            max_objects=self.settings.max_objects,
+        )
+
+    def _places(self) -> Places | None:
+        """Which places the labels name, as far as the data set says; another label folder may differ."""
+        if self.settings.labels is not None:
+            return None
+        return read_description(Path(self.settings.root)).places
+
+    def fill_cache(self, *splits: str) -> None:
+        """Prepare the frames of these splits and keep them, as `cache` says.
+
+        Raises:
+            SettingError: `cache_gb` is no size, or there is no folder to write to.
+        """
+        settings = self.settings
+        if settings.cache == Cache.off:
+            return
+        if not settings.cache_gb > 0:
+            raise SettingError(f"data.cache_gb={settings.cache_gb}: a size above 0")
+        limit = int(settings.cache_gb * 1e9)
+        store: DiskCache | MemoryCache = MemoryCache(limit)
+        if settings.cache == Cache.disk:
+            store = DiskCache(Path(settings.cache_dir).expanduser(), self._recipe(), limit)
+        for split in splits:
+            dataset = self.datasets[split]
+            dataset.cache = fill(
+                store, dataset.pairs.contents[dataset.pairs.rows], partial(self._prepare, dataset)
+            )
+
+    def _recipe(self) -> dict[str, Any]:
+        """All that prepared frames depend on beside their files."""
+        return {
+            "processor": self.processor.to_dict(),
+            "registration": str(self.comparison.registration),
+            "versions": {name: version(name) for name in PREPARED_BY},
+        }
+
+    def _prepare(self, dataset: MovedObjectDataset, rows: npt.NDArray[np.int64]) -> Iterator[Frames]:
+        frames = DataLoader(
+            PreparedFrames(dataset, rows),
+            batch_size=None,
+            num_workers=self.settings.num_workers,
+            worker_init_fn=_one_thread,
+            collate_fn=_as_it_is,
+            **_forked(self.settings.num_workers),
+        )
+        return progress(frames, "filling the cache", len(rows))
 
     def require(self, *splits: str) -> None:
         """Refuse to go on without pairs in these splits.
@@ -158,14 +232,15 @@ class MovedObjectDataModule(LightningDataModule):
         |after - before| is the same when the frames are swapped: where only the new place of an
         object is labelled, its old place looks exactly like it and is wrong.
         """
-        share = unlabelled_share(self.datasets["train"].pairs) if self.diff.symmetric else 0.0
+        symmetric = self.comparison.diff.symmetric
+        share = unlabelled_share(self.datasets["train"].pairs) if symmetric else 0.0
         if share > LIMIT:
             log.warning(
                 "%.0f %% of the changed pixels are outside every box: it seems that only the AFTER "
                 "places are labelled, but data.diff=%s cannot tell before from after; label both "
                 "places, or use data.diff=signed or data.diff=stack",
                 100 * share,
-                self.diff,
+                self.comparison.diff,
             )
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -206,10 +281,36 @@ class MovedObjectDataModule(LightningDataModule):
             # A private generator keeps the loader off the global one, which dropout draws on.
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
+            **_forked(workers),
             **settings,
         )
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        # Counted here, as the samples are made in workers.
+        if isinstance(batch, Batch):
+            self._unaligned |= {int(t["index"]) for t in batch.targets if not t["aligned"]}
+        return batch
+
+    def teardown(self, stage: str) -> None:
+        if self._unaligned:
+            log.warning(
+                "data.registration=%s: %d pairs could not be aligned and were compared as they are",
+                self.comparison.registration,
+                len(self._unaligned),
+            )
+            self._unaligned.clear()
 
 
 def _one_thread(worker: int) -> None:
     """With several threads each, workers fight for the cores."""
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _as_it_is(frames: Any) -> Any:
+    return frames
+
+
+def _forked(workers: int) -> dict[str, Any]:
+    """Forked workers share the columns of the data set; others would get a copy each."""
+    return {"multiprocessing_context": "fork"} if workers and sys.platform == "linux" else {}

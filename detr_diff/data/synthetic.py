@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detr_diff.choices import Places
-from detr_diff.data.frame_pair import write_description
+from detr_diff.data.description import write_description
 from detr_diff.data.sprites import HEIGHTS, NAMES, SPRITE, Array, Thing, random_thing
 
 MIN_VISIBLE = 0.35  # an object that shows less than this share of itself is not labelled

@@ -14,8 +14,8 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torchvision.ops import box_convert
 
-from detr_diff.choices import Diff
 from detr_diff.data.dataset import Batch
+from detr_diff.data.diff import Comparison
 from detr_diff.data.sampler import seed_for
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
@@ -33,12 +33,12 @@ Predictions = list[dict[str, Tensor]]
 class Detector(LightningModule):
     """A DETR that learns in stages.
 
-    A checkpoint of it holds all that prediction needs: architecture, class names, kind of diff,
+    A checkpoint of it holds all that prediction needs: architecture, class names, comparison,
     image processor and score threshold, as tensors and primitives.
 
     Args:
         architecture: The fields of Architecture.
-        diff: The kind of diff that the images are.
+        comparison: How two frames became the images, the fields of Comparison.
         stages: Stage name to its settings, see StagePlan.
         weight_decay: Of weights; norms and biases have none.
         seed: Dropout and denoising are drawn from (seed, epoch, batch).
@@ -48,7 +48,7 @@ class Detector(LightningModule):
     def __init__(
         self,
         architecture: Mapping[str, Any],
-        diff: str,
+        comparison: Mapping[str, Any],
         stages: Mapping[str, Mapping[str, Any]],
         weight_decay: float = 1e-4,
         seed: int = 0,
@@ -57,7 +57,7 @@ class Detector(LightningModule):
         super().__init__()
         self.save_hyperparameters(ignore=["detr"], logger=False)
         self.architecture = Architecture(**architecture)
-        self.diff = Diff(diff)
+        self.comparison = Comparison.from_settings(comparison)
         self.plan = StagePlan.from_settings(stages)
         self.weight_decay = weight_decay
         self.seed = seed

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.progress import track
 
 from detr_diff.compose import plain
 from detr_diff.data.new_folder import new_folder
+from detr_diff.data.progress import progress
 from detr_diff.data.synthetic import SceneSettings, generate
 from detr_diff.errors import SettingError
 
@@ -28,11 +27,9 @@ def run(settings: DictConfig) -> int:
         if not 0 <= chosen[name] <= 1:
             raise SettingError(f"{name}={chosen[name]}: a share from 0 to 1")
     fields = {key: chosen[key] for key in SceneSettings.__dataclass_fields__}
-    console = Console(stderr=True)
     with new_folder(out) as folder:
         work = generate(folder, pairs, scenes, SceneSettings(**fields))
-        hidden = not console.is_terminal
-        for _ in track(work, "generating pairs", total=pairs, console=console, disable=hidden):
+        for _ in progress(work, "generating pairs", pairs):
             pass
     print(f"{pairs} pairs of {scenes} scenes in {out}")
     return 0

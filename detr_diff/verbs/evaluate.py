@@ -9,7 +9,7 @@ from rich.table import Table
 
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.frame_pair import read_description
+from detr_diff.data.description import read_description
 from detr_diff.errors import SettingError
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
@@ -37,6 +37,7 @@ def run(settings: DictConfig) -> int:
         raise SettingError(f"{out}/evaluation.json exists and is never overwritten; choose another out=...")
     data.setup()
     data.require(settings.split)
+    data.fill_cache(settings.split)
     out.mkdir(parents=True, exist_ok=True)
     trainer = build_trainer(
         plain(settings)["trainer"], out, callbacks=[OverlayCallback(out / "overlays", settings.overlays)]
@@ -78,7 +79,10 @@ def data_as_trained(
     # Another folder need not have the special csv or label folder of the training data.
     arguments = {**trained, **given, **changed, "augment": "none", "max_objects": None}
     return MovedObjectDataModule(
-        names=detector.names, processor=detector.processor, diff=str(detector.diff), **arguments
+        names=detector.names,
+        processor=detector.processor,
+        comparison=detector.comparison,
+        **arguments,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from rich.table import Table
 
 from detr_diff.choices import Diff
 from detr_diff.compose import plain
-from detr_diff.data.check import LabelledPair, check
+from detr_diff.data.check import check
 from detr_diff.data.datamodule import DataError
 from detr_diff.data.dataset import MovedObjectDataset, collate
-from detr_diff.data.frame_pair import Discovery, FramePair, discover
+from detr_diff.data.discovery import Discovery, discover
+from detr_diff.data.frame_pair import FramePair, FramePairs
+from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.errors import SettingError
 from detr_diff.evaluation.overlays import above, draw, file_name, write
 from detr_diff.text import render
@@ -36,7 +39,7 @@ def run(settings: DictConfig) -> int:
     if not 0.0 <= threshold <= 1.0:
         raise SettingError(f"threshold={threshold}: a score from 0 to 1")
     pairs = _pairs(settings, detector, trained)
-    dataset = MovedObjectDataset(pairs, detector.diff, detector.processor)
+    dataset = MovedObjectDataset(pairs, detector.comparison, detector.processor)
     given = {key: value for key, value in plain(settings.data).items() if value is not None}
     size, workers = ({**trained, **given}[key] for key in ("batch_size", "num_workers"))
     loader = torch.utils.data.DataLoader(dataset, size, num_workers=workers, collate_fn=collate)
@@ -49,7 +52,7 @@ def run(settings: DictConfig) -> int:
     return 0
 
 
-def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> list[LabelledPair]:
+def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> LabelledPairs:
     single = settings.after is not None or settings.before is not None
     if single == (settings.data.root is not None):
         raise SettingError("give either before=... after=..., or data.root=...")
@@ -59,7 +62,7 @@ def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) ->
         after = Path(settings.after)
         before = None if settings.before is None else Path(settings.before)
         pair = FramePair(after.stem.removesuffix("_after"), before, after, None)
-        found = Discovery([pair])
+        found = Discovery(FramePairs(Path(), [pair]))
     else:
         given = plain(settings.data)
         found = discover(
@@ -69,8 +72,8 @@ def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) ->
             scene=given["scene"],
             labelled=False,
         )
-        found.pairs = [FramePair(p.name, p.before, p.after, None, p.scene, p.split) for p in found.pairs]
-    report = check(found, detector.names, needs_frames=detector.diff is Diff.stack)
+        found.pairs = FramePairs(Path(given["root"]), (replace(pair, label=None) for pair in found.pairs))
+    report = check(found, detector.names, needs_frames=detector.comparison.diff is Diff.stack)
     if report.problems:
         lines = "\n".join(f"  {problem}" for problem in report.problems)
         if (settings.data.on_error or trained["on_error"]) == "refuse" or not report.pairs:

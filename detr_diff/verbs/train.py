@@ -14,7 +14,8 @@ from rich.table import Table
 from detr_diff.choices import Diff
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.frame_pair import read_description
+from detr_diff.data.description import read_description
+from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
 from detr_diff.model.load import LoadReport, load_model
 from detr_diff.text import render
@@ -35,7 +36,16 @@ from detr_diff.training.stages import StagePlan
 log = logging.getLogger(__name__)
 
 # A resumed run may differ in these and still end the same.
-FREE = ("resume", "debug", "runs", "overlays", "trainer.enable_progress_bar", "logger", "data.num_workers")
+FREE = (
+    "resume",
+    "debug",
+    "runs",
+    "overlays",
+    "trainer.enable_progress_bar",
+    "logger",
+    "data.num_workers",
+    "data.cache",
+)
 
 
 def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> float:
@@ -62,6 +72,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
     data = _data(settings, detector)
     data.setup()
     data.require("train", "val")
+    data.fill_cache("train", "val", "test")
     data.warn_of_symmetric_diff()
     final = "test" if len(data.datasets["test"]) else "val"
     if final == "val":
@@ -131,7 +142,7 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> De
             log.info("  %s: %s", tensor, status)
     return Detector(
         asdict(architecture),
-        str(settings.data.diff),
+        Comparison.from_settings(plain(settings.data)).settings(),
         plan.settings(),
         settings.optimizer.weight_decay,
         settings.seed,
@@ -142,10 +153,12 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> De
 def _data(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:
     chosen: dict[str, Any] = plain(settings.data)
     chosen["root"] = str(Path(chosen["root"]).expanduser().absolute())  # a checkpoint may be moved
-    del chosen["names"]  # they are in the detector
+    for key in ("names", *detector.comparison.settings()):
+        del chosen[key]  # they are in the detector
     return MovedObjectDataModule(
         names=detector.names,
         processor=detector.processor,
+        comparison=detector.comparison,
         max_objects=detector.architecture.config["num_queries"],
         seed=settings.seed,
         **chosen,

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from detr_diff.data.check import check
-from detr_diff.data.frame_pair import discover
+from detr_diff.data.discovery import discover
 
 GOOD = "0 0.5 0.5 0.2 0.2\n"
 

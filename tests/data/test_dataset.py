@@ -7,24 +7,26 @@ from PIL import Image
 from transformers import DetrImageProcessor, RTDetrImageProcessor
 
 from detr_diff.choices import Augment, Diff
-from detr_diff.data.check import LabelledPair, check
+from detr_diff.data.check import check
+from detr_diff.data.description import read_description
 from detr_diff.data.dataset import MovedObjectDataset, collate
-from detr_diff.data.diff import diff_image
-from detr_diff.data.frame_pair import discover, read_description
+from detr_diff.data.diff import Comparison, diff_image
+from detr_diff.data.discovery import discover
 from detr_diff.data.image import read_image
+from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.sampler import EpochSampler, SampleKey
 
 PLAIN = RTDetrImageProcessor(size={"height": 64, "width": 64})
 
 
 @pytest.fixture(scope="module")
-def pairs(data_root: Path) -> list[LabelledPair]:
+def pairs(data_root: Path) -> LabelledPairs:
     return check(discover(data_root), read_description(data_root).names).pairs
 
 
 @pytest.mark.parametrize("diff", list(Diff))
-def test_a_sample_is_the_diff_and_the_labels(pairs: list[LabelledPair], diff: Diff) -> None:
-    image, target = MovedObjectDataset(pairs, diff, PLAIN)[3]
+def test_a_sample_is_the_diff_and_the_labels(pairs: LabelledPairs, diff: Diff) -> None:
+    image, target = MovedObjectDataset(pairs, Comparison(diff), PLAIN)[3]
     pair = pairs[3].pair
     assert pair.before is not None
     expected = diff_image(read_image(pair.before), read_image(pair.after), diff)
@@ -38,17 +40,19 @@ def test_a_sample_is_the_diff_and_the_labels(pairs: list[LabelledPair], diff: Di
     assert target["index"].tolist() == [3]
 
 
-def test_the_processor_resizes_and_normalises(pairs: list[LabelledPair]) -> None:
+def test_the_processor_resizes_and_normalises(pairs: LabelledPairs) -> None:
     processor = DetrImageProcessor(do_pad=False, size={"shortest_edge": 96, "longest_edge": 200})
-    image, _ = MovedObjectDataset(pairs, Diff.abs, processor)[0]
+    image, _ = MovedObjectDataset(pairs, Comparison(), processor)[0]
     assert image.shape == (3, 96, 96)
     dark = (0 - torch.tensor(processor.image_mean)) / torch.tensor(processor.image_std)
     torch.testing.assert_close(image.amin((1, 2)), dark, atol=0.2, rtol=0)
 
 
-def test_augmentation_is_a_function_of_seed_epoch_and_position(pairs: list[LabelledPair]) -> None:
+def test_augmentation_is_a_function_of_seed_epoch_and_position(pairs: LabelledPairs) -> None:
     def sample(seed: int, epoch: int) -> torch.Tensor:
-        return MovedObjectDataset(pairs, Diff.abs, PLAIN, Augment.light, seed)[SampleKey(epoch, 3)][0]
+        return MovedObjectDataset(pairs, Comparison(), PLAIN, Augment.strong, seed=seed)[SampleKey(epoch, 3)][
+            0
+        ]
 
     assert torch.equal(sample(0, 1), sample(0, 1))
     assert not torch.equal(sample(0, 1), sample(0, 2))
@@ -71,7 +75,7 @@ def test_a_ready_diff_image_is_taken_as_it_is(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "images/a.png")
     (tmp_path / "labels/a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     pairs = check(discover(tmp_path), ["thing"]).pairs
-    image = MovedObjectDataset(pairs, Diff.abs, PLAIN).image(0)
+    image = MovedObjectDataset(pairs, Comparison(), PLAIN).image(0)
     np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), pixels)
 
 

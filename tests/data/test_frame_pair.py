@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from detr_diff.data.frame_pair import discover, read_description
+from detr_diff.data.description import read_description
+from detr_diff.data.discovery import discover
 from detr_diff.errors import SettingError
 
 
@@ -34,9 +35,9 @@ def test_what_lacks_its_other_half_is_reported(tmp_path: Path) -> None:
     touch(tmp_path, "images/4_before.png", "images/4_before.jpg", "images/4_after.png", "labels/4.txt")
     found = discover(tmp_path)
     assert [str(problem) for problem in found.problems] == [
-        f"{tmp_path}/images/4_before.png: a second before frame of pair 4, beside 4_before.jpg",
         f"{tmp_path}/images/1_before.png: its after frame is missing",
         f"{tmp_path}/images/2_after.png: its before frame is missing",
+        f"{tmp_path}/images/4_before.png: a second before frame of pair 4, beside 4_before.jpg",
         f"{tmp_path}/labels/3.txt: its frames are missing",
     ]
 

@@ -9,7 +9,8 @@ from PIL import Image
 from detr_diff.data.check import check
 from detr_diff.data.convention import LIMIT, unlabelled_share
 from detr_diff.data.diff import abs_diff
-from detr_diff.data.frame_pair import discover, read_description
+from detr_diff.data.description import read_description
+from detr_diff.data.discovery import discover
 from detr_diff.data.image import read_image
 from detr_diff.data.sprites import NAMES
 from detr_diff.data.synthetic import Scene, SceneSettings

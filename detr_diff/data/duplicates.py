@@ -1,0 +1,155 @@
+"""The same picture in two splits: as the same file, or as a copy, also re-encoded or resized."""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.fft import dctn
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from detr_diff.choices import Split
+from detr_diff.data.frame_pair import FramePair
+
+SIDE = 32  # of the small grey pictures
+COEFFICIENTS = 8  # lowest frequencies of each axis
+NEAR = 12.0  # distance of the coefficients: 0.4 grey levels everywhere
+SAME = 10.0  # largest difference of two small pictures, in grey levels
+CANDIDATES = 4
+SPLITS = (Split.train, Split.val, Split.test)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A frame of one split that another split has too.
+
+    Attributes:
+        pair: Name of a pair that it belongs to.
+        path: Its file.
+        split: The split of that pair.
+        other_pair: Name of a pair of the other split.
+        other_path: The file there; the same path when the file itself is shared.
+        other_split: The other split, an earlier one of train, val and test.
+    """
+
+    pair: str
+    path: Path
+    split: str
+    other_pair: str
+    other_path: Path
+    other_split: str
+
+
+def fingerprint(frame: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """The perceptual hash of a frame before its signs are taken, and the picture it is made of.
+
+    pHash (Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010)
+    keeps the signs of the lowest frequencies of a small grey picture. All frames of a fixed camera
+    have nearly the same signs, so that here the values themselves are kept.
+
+    Args:
+        frame: uint8 [3, H, W], RGB.
+
+    Returns:
+        float32 [64], 8x8 coefficients of the orthonormal DCT; uint8 [32, 32], the grey picture.
+    """
+    pixels = frame.permute(1, 2, 0).contiguous().numpy()
+    small = cv2.cvtColor(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    lowest = dctn(small.astype(np.float32), norm="ortho")[:COEFFICIENTS, :COEFFICIENTS]
+    return lowest.ravel(), small
+
+
+class Pictures:
+    """The frames that were looked at, 1.3 kB each."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()  # hashes of (split, path)
+        self._owners: list[tuple[str, Path, int]] = []
+        self._coefficients: list[npt.NDArray[np.float32]] = []
+        self._small: list[npt.NDArray[np.uint8]] = []
+
+    def add(self, pair: str, path: Path, split: str | None, frame: Tensor) -> None:
+        """Remember a frame, uint8 [3, H, W], once per split; of left out pairs nothing is kept."""
+        if split is None or hash((split, path)) in self._seen:
+            return
+        self._seen.add(hash((split, path)))
+        self._owners.append((pair, path, SPLITS.index(Split(split))))
+        coefficients, small = fingerprint(frame)
+        self._coefficients.append(coefficients)
+        self._small.append(small)
+
+    def repeated(self) -> list[Repeated]:
+        """Frames of val and test of which an earlier split has a copy in another file.
+
+        A k-d tree of the coefficients finds the candidates, so that not all pairs of frames are
+        compared; the small pictures decide.
+        """
+        if not self._owners:
+            return []
+        coefficients, small = np.stack(self._coefficients), np.stack(self._small).astype(np.int16)
+        split = np.array([owner[2] for owner in self._owners])
+        found = []
+        for number in range(1, len(SPLITS)):
+            own, earlier = np.nonzero(split == number)[0], np.nonzero(split < number)[0]
+            if not len(own) or not len(earlier):
+                continue
+            tree = cKDTree(coefficients[earlier])
+            _, near = tree.query(
+                coefficients[own], k=min(CANDIDATES, len(earlier)), distance_upper_bound=NEAR
+            )
+            for index, candidates in zip(own.tolist(), near.reshape(len(own), -1), strict=True):
+                others = earlier[candidates[candidates < len(earlier)]]
+                others = [o for o in others if self._owners[o][1] != self._owners[index][1]]
+                same = [o for o in others if np.abs(small[o] - small[index]).max() <= SAME]
+                if same:
+                    pair, path, _ = self._owners[index]
+                    other_pair, other_path, other = self._owners[same[0]]
+                    found.append(Repeated(pair, path, SPLITS[number], other_pair, other_path, SPLITS[other]))
+        return found
+
+
+def shared_files(
+    pairs: Sequence[FramePair], splits: Sequence[str | None], most: int = 100
+) -> tuple[int, list[Repeated]]:
+    """Frame files that pairs of two splits use.
+
+    Args:
+        pairs: The frame pairs.
+        splits: The split of each; None for a pair that is left out.
+        most: So many examples.
+
+    Returns:
+        The number of such files, and the first of them.
+    """
+    keys, codes = array("q"), array("b")
+    for _, path, split in _files(pairs, splits):
+        keys.append(hash(path))
+        codes.append(SPLITS.index(Split(split)))
+    if not keys:
+        return 0, []
+    unique, first, numbers = np.unique(np.array(keys, np.int64), return_index=True, return_inverse=True)
+    used = np.zeros((len(unique), len(SPLITS)), bool)
+    used[numbers, np.array(codes, np.int8)] = True
+    shared = used.sum(axis=1) > 1
+    # In the order of the pairs: hashes of strings differ from process to process.
+    examples = unique[shared][np.argsort(first[shared])][:most].tolist()
+    owners: dict[int, dict[str, tuple[str, Path]]] = {key: {} for key in examples}
+    for name, path, split in _files(pairs, splits) if examples else ():
+        if hash(path) in owners:
+            owners[hash(path)].setdefault(split, (name, path))
+    found = []
+    for key in examples:
+        other, split = sorted(owners[key], key=SPLITS.index)[:2]
+        found.append(Repeated(*owners[key][split], split, *owners[key][other], other))
+    return int(shared.sum()), found
+
+
+def _files(pairs: Sequence[FramePair], splits: Sequence[str | None]) -> Iterator[tuple[str, Path, str]]:
+    for pair, split in zip(pairs, splits, strict=True):
+        if split is not None:
+            for path in dict.fromkeys((pair.before or pair.after, pair.after)):
+                yield pair.name, path, split
