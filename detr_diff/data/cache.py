@@ -1,14 +1,18 @@
 """Where prepared frames are kept, and how the cache of a data set is filled."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from detr_diff.choices import Cache
+from detr_diff.data.dataset import MovedObjectDataset, PreparedFrames
 from detr_diff.data.disk_cache import DiskCache
-from detr_diff.data.frame_cache import FrameCache, Frames, Keys, Shard, pack
+from detr_diff.data.frame_cache import FrameCache, Shard, pack
+from detr_diff.data.loading import build_loader
+from detr_diff.data.progress import progress
+from detr_diff.errors import SettingError
 
 log = logging.getLogger(__name__)
 
@@ -21,39 +25,70 @@ class MemoryCache:
     """
 
     def __init__(self, limit: int) -> None:
-        self.room = limit
+        self._room = limit
 
     def store(self, shard: Shard) -> Shard | None:
         """Keep a shard; None when there is no room."""
-        self.room -= len(shard.pixels)
-        return shard if self.room >= 0 else None
+        if len(shard.pixels) > self._room:
+            return None
+        self._room -= len(shard.pixels)
+        return shard
 
 
-def fill(
-    store: DiskCache | MemoryCache,
-    keys: Keys,
-    prepare: Callable[[npt.NDArray[np.int64]], Iterator[Frames]],
-) -> FrameCache:
-    """The cache of a data set, with every frame prepared for which there is room.
+def open_store(
+    cache: Cache, folder: str, gigabytes: float, recipe: Mapping[str, Any]
+) -> DiskCache | MemoryCache:
+    """Where frames are kept.
 
     Args:
-        store: Where frames are kept.
-        keys: int64 [N], the contents of each pair.
-        prepare: Gives the frames of the pairs at these positions, in that order.
+        cache: disk or memory.
+        folder: Of the disk cache.
+        gigabytes: Largest size.
+        recipe: All that prepared frames depend on beside their files.
+
+    Raises:
+        SettingError: `gigabytes` is no size, or the folder cannot be written to.
     """
-    cache = FrameCache(keys)
+    if not gigabytes > 0:
+        raise SettingError(f"data.cache_gb={gigabytes}: a size above 0")
+    limit = int(gigabytes * 1e9)
+    if cache is Cache.memory:
+        return MemoryCache(limit)
+    try:
+        return DiskCache(Path(folder).expanduser(), recipe, limit)
+    except OSError as error:
+        raise SettingError(f"data.cache_dir={folder}: cannot be written to: {error.strerror}") from error
+
+
+def fill(dataset: MovedObjectDataset, store: DiskCache | MemoryCache, workers: int) -> None:
+    """Prepare the frames of a data set that are not kept, and use those that are.
+
+    Args:
+        dataset: Gets the cache.
+        store: Where frames are kept; what finds no room there is prepared each time.
+        workers: Processes that prepare.
+    """
+    cache = FrameCache(dataset.pairs.contents[dataset.pairs.rows])
     with store.filling() if isinstance(store, DiskCache) else nullcontext():
         if isinstance(store, DiskCache):
             for path, shard in store.shards():
                 if cache.add(shard):
                     store.keep(path)
         missing = cache.missing()
-        for shard in pack(keys[missing], prepare(missing)) if len(missing) else ():
-            stored = store.store(shard)
-            if stored is None:
-                break
-            cache.add(stored)
+        if len(missing):
+            frames = build_loader(
+                PreparedFrames(dataset, missing), workers, batch_size=None, collate_fn=_as_it_is
+            )
+            for shard in pack(cache.keys[missing], progress(frames, "filling the cache", len(missing))):
+                stored = store.store(shard)
+                if stored is None:
+                    break
+                cache.add(stored)
     left = len(cache.missing())
     if left:
-        log.warning("data.cache_gb is too small: %d of %d pairs are not cached", left, len(keys))
-    return cache
+        log.warning("data.cache_gb is too small: %d of %d pairs are not cached", left, len(dataset))
+    dataset.cache = cache
+
+
+def _as_it_is(frames: Any) -> Any:
+    return frames

@@ -2,33 +2,26 @@
 
 import logging
 import math
-import sys
-from collections.abc import Iterator, Sequence
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from detr_diff.choices import Augment, Cache, Diff, OnError, Places, SplitBy
-from detr_diff.data.cache import MemoryCache, fill
+from detr_diff.data.cache import fill, open_store
 from detr_diff.data.check import CheckReport, check
 from detr_diff.data.convention import LIMIT, unlabelled_share
-from detr_diff.data.dataset import Batch, ImageProcessor, MovedObjectDataset, PreparedFrames, collate
+from detr_diff.data.dataset import Batch, ImageProcessor, MovedObjectDataset, collate
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover
-from detr_diff.data.disk_cache import DiskCache
-from detr_diff.data.frame_cache import Frames
 from detr_diff.data.labelled_pairs import LabelledPairs
-from detr_diff.data.progress import progress
+from detr_diff.data.loading import build_loader
 from detr_diff.data.sampler import EpochSampler
 from detr_diff.data.split import split_pairs, subset
 from detr_diff.errors import SettingError, UserError
@@ -36,7 +29,6 @@ from detr_diff.errors import SettingError, UserError
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-PREPARED_BY = ("opencv-python-headless", "torchvision", "transformers", "detr-diff")
 
 
 class DataError(UserError):
@@ -182,36 +174,10 @@ class MovedObjectDataModule(LightningDataModule):
         settings = self.settings
         if settings.cache == Cache.off:
             return
-        if not settings.cache_gb > 0:
-            raise SettingError(f"data.cache_gb={settings.cache_gb}: a size above 0")
-        limit = int(settings.cache_gb * 1e9)
-        store: DiskCache | MemoryCache = MemoryCache(limit)
-        if settings.cache == Cache.disk:
-            store = DiskCache(Path(settings.cache_dir).expanduser(), self._recipe(), limit)
+        recipe = self.datasets["all"].recipe()
+        store = open_store(Cache(settings.cache), settings.cache_dir, settings.cache_gb, recipe)
         for split in splits:
-            dataset = self.datasets[split]
-            dataset.cache = fill(
-                store, dataset.pairs.contents[dataset.pairs.rows], partial(self._prepare, dataset)
-            )
-
-    def _recipe(self) -> dict[str, Any]:
-        """All that prepared frames depend on beside their files."""
-        return {
-            "processor": self.processor.to_dict(),
-            "registration": str(self.comparison.registration),
-            "versions": {name: version(name) for name in PREPARED_BY},
-        }
-
-    def _prepare(self, dataset: MovedObjectDataset, rows: npt.NDArray[np.int64]) -> Iterator[Frames]:
-        frames = DataLoader(
-            PreparedFrames(dataset, rows),
-            batch_size=None,
-            num_workers=self.settings.num_workers,
-            worker_init_fn=_one_thread,
-            collate_fn=_as_it_is,
-            **_forked(self.settings.num_workers),
-        )
-        return progress(frames, "filling the cache", len(rows))
+            fill(self.datasets[split], store, settings.num_workers)
 
     def require(self, *splits: str) -> None:
         """Refuse to go on without pairs in these splits.
@@ -270,18 +236,13 @@ class MovedObjectDataModule(LightningDataModule):
         return int(progress.processed)
 
     def _loader(self, split: str, **settings: Any) -> DataLoader[Any]:
-        workers = self.settings.num_workers
-        return DataLoader(
+        return build_loader(
             self.datasets[split],
+            self.settings.num_workers,
             batch_size=self.settings.batch_size,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=_one_thread,
+            persistent_workers=self.settings.num_workers > 0,
             collate_fn=collate,
-            # A private generator keeps the loader off the global one, which dropout draws on.
-            generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
-            **_forked(workers),
             **settings,
         )
 
@@ -299,18 +260,3 @@ class MovedObjectDataModule(LightningDataModule):
                 len(self._unaligned),
             )
             self._unaligned.clear()
-
-
-def _one_thread(worker: int) -> None:
-    """With several threads each, workers fight for the cores."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-def _as_it_is(frames: Any) -> Any:
-    return frames
-
-
-def _forked(workers: int) -> dict[str, Any]:
-    """Forked workers share the columns of the data set; others would get a copy each."""
-    return {"multiprocessing_context": "fork"} if workers and sys.platform == "linux" else {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
 from detr_diff.data.registration import align
 from detr_diff.data.sampler import SampleKey, seed_for
+
+PREPARED_BY = ("opencv-python-headless", "torchvision", "transformers", "detr-diff")
 
 Target = dict[str, Tensor]
 ImageProcessor = Any  # of transformers, which has no common type
@@ -127,6 +130,14 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             return_tensors="pt",
         )
         return Frames(processed["pixel_values"], aligned)
+
+    def recipe(self) -> dict[str, Any]:
+        """All that prepared frames depend on beside their files, as primitives."""
+        return {
+            "processor": self.processor.to_dict(),
+            "registration": str(self.comparison.registration),
+            "versions": {name: version(name) for name in PREPARED_BY},
+        }
 
     def image(self, index: int) -> Tensor:
         """The diff image in the size of the frames, uint8 [C, H, W], to be looked at."""

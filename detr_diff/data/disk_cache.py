@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -67,8 +68,9 @@ class DiskCache:
                 pixels = np.memmap(path.with_suffix(".bin"), np.uint8, "r")
                 if len(pixels) != int(starts[-1]) + int(np.prod(shapes[-1])):
                     raise ValueError("wrong size")
-            except (OSError, ValueError, KeyError, EOFError, IndexError) as error:
+            except (OSError, ValueError, KeyError, EOFError, IndexError, BadZipFile) as error:
                 log.warning("%s: not usable, its frames are prepared again (%s)", path, error)
+                _remove(path)
                 continue
             yield path, Shard(keys, starts, shapes, aligned, pixels)
 
@@ -108,11 +110,14 @@ class DiskCache:
         while total > self.limit:
             path = next(others)
             total -= _size(path)
-            # The index first: a shard without it does not count. Jobs that have mapped the pixels
-            # keep them.
-            path.unlink(missing_ok=True)
-            path.with_suffix(".bin").unlink(missing_ok=True)
+            _remove(path)
         return True
+
+
+def _remove(index: Path) -> None:
+    # The index first: a shard without it does not count. Jobs that have mapped the pixels keep them.
+    index.unlink(missing_ok=True)
+    index.with_suffix(".bin").unlink(missing_ok=True)
 
 
 def _used(path: Path) -> float:

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.fft import dctn
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -20,6 +19,7 @@ COEFFICIENTS = 8  # lowest frequencies of each axis
 NEAR = 12.0  # distance of the coefficients: 0.4 grey levels everywhere
 SAME = 10.0  # largest difference of two small pictures, in grey levels
 CANDIDATES = 4
+ALIKE = 0.3  # how far frames of one camera are from their median, against its size
 SPLITS = (Split.train, Split.val, Split.test)
 
 
@@ -57,10 +57,10 @@ def fingerprint(frame: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
     Returns:
         float32 [64], 8x8 coefficients of the orthonormal DCT; uint8 [32, 32], the grey picture.
     """
-    pixels = frame.permute(1, 2, 0).contiguous().numpy()
+    pixels = np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
     small = cv2.cvtColor(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    lowest = dctn(small.astype(np.float32), norm="ortho")[:COEFFICIENTS, :COEFFICIENTS]
-    return lowest.ravel(), small
+    lowest = cv2.dct(small.astype(np.float32))[:COEFFICIENTS, :COEFFICIENTS]
+    return np.asarray(lowest, np.float32).ravel(), np.asarray(small, np.uint8)
 
 
 class Pictures:
@@ -77,10 +77,21 @@ class Pictures:
         if split is None or hash((split, path)) in self._seen:
             return
         self._seen.add(hash((split, path)))
-        self._owners.append((pair, path, SPLITS.index(Split(split))))
         coefficients, small = fingerprint(frame)
+        if np.linalg.norm(coefficients[1:]) < NEAR:  # all grey: nothing to know it by
+            return
+        self._owners.append((pair, path, SPLITS.index(Split(split))))
         self._coefficients.append(coefficients)
         self._small.append(small)
+
+    def one_camera(self) -> bool:
+        """Whether the frames vary little around their median, as those of one fixed camera do."""
+        if len(self._coefficients) < 3:
+            return False
+        shapes = np.stack(self._coefficients)[:, 1:]  # without the brightness
+        middle = np.median(shapes, axis=0)
+        far = np.linalg.norm(shapes - middle, axis=1)
+        return bool(np.median(far) < ALIKE * np.linalg.norm(middle))
 
     def repeated(self) -> list[Repeated]:
         """Frames of val and test of which an earlier split has a copy in another file.

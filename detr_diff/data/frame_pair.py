@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -89,9 +89,3 @@ class FramePairs(Sequence[FramePair]):
     def _path(self, path: str) -> Path | None:
         # An absolute path stays what it is when it is joined.
         return Path(self._root, path) if path else None
-
-
-def __getattr__(name: str) -> Any:  # TEMPORARY while helpers work
-    from detr_diff.data import discovery
-
-    return getattr(discovery, name)

@@ -8,6 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+# A forked worker hangs as soon as it touches a thread pool of OpenCV that its parent used.
+cv2.setNumThreads(0)
+
 
 def read_image(path: Path) -> Tensor:
     """Decode an image file. How a camera was held (EXIF orientation) is not applied.

@@ -18,6 +18,6 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
         total: How many there are, when `items` does not tell.
     """
     console = Console(stderr=True)
-    return iter(
-        track(items, what, total=total, console=console, transient=True, disable=not console.is_terminal)
-    )
+    # Rich would start a thread even for a bar that is not shown.
+    shown = track(items, what, total=total, console=console, transient=True) if console.is_terminal else items
+    return iter(shown)

@@ -83,3 +83,89 @@ def test_an_empty_file_is_a_pair_in_which_nothing_moved(tmp_path: Path) -> None:
     labels, problems = read_labels(path, NAMES)
     assert (len(labels), problems) == (0, [])
     assert labels.boxes.shape == (0, 4)
+
+
+MUTATIONS = 10_000
+
+
+def mutated(rng: np.random.Generator) -> bytes:
+    """A right label file with one to three things done to it that happen to files."""
+    rows = rng.uniform(0.01, 0.99, (rng.integers(0, 5), 4))
+    content = "".join(
+        f"{rng.integers(2)} " + " ".join(f"{v:.6f}" for v in row) + "\n" for row in rows
+    ).encode()
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(len(content) + 1))
+        fields = content.split(b" ")
+        field = int(rng.integers(len(fields)))
+        junk = [
+            b"nan",
+            b"inf",
+            b"-0",
+            b"1e999",
+            b"9" * 400,
+            b"0x1",
+            b"1_0",
+            "\u0663".encode(),
+            b"",
+            b"-1",
+            b"320",
+            b"\x00",
+            b"1e-320",
+        ]
+        kind = int(rng.integers(9))
+        if kind == 0 and content:
+            content = content[:at] + bytes([rng.integers(256)]) + content[at + 1 :]
+        elif kind == 1:
+            content = b" ".join(fields[:field] + fields[field + 1 :])
+        elif kind == 2:
+            content = b" ".join([*fields[:field], junk[rng.integers(len(junk))], *fields[field + 1 :]])
+        elif kind == 3:
+            content = content.replace(b"\n", [b"\r\n", b"\r", b"\n\n", b" \n"][rng.integers(4)])
+        elif kind == 4:
+            content = content.decode("latin-1").encode(["utf-16", "utf-8-sig", "utf-32"][rng.integers(3)])
+        elif kind == 5:
+            content = content[:at]
+        elif kind == 6:
+            content += content[at:]
+        elif kind == 7:
+            content = content.replace(b" ", [b",", b"\t", b"  ", b";"][rng.integers(4)])
+        else:
+            content = content[:at] + rng.bytes(int(rng.integers(1, 30))) + content[at:]
+    return content
+
+
+def test_mutated_files_are_read_or_reported(path: Path) -> None:
+    """Read again by other means: each line is an object with its numbers, or is reported by number."""
+    rng = np.random.default_rng(0)
+    right = reported = 0
+    for _ in range(MUTATIONS):
+        content = mutated(rng)
+        path.unlink(missing_ok=True)  # many file systems wait for the disk when a file is overwritten
+        path.write_bytes(content)
+        labels, problems = read_labels(path, NAMES)
+        assert all(problem.path == path and problem.line > 0 for problem in problems)
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            assert [problem.message for problem in problems] == ["not UTF-8 text"]
+            reported += 1
+            continue
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        wrong = {problem.line for problem in problems}
+        assert len(wrong) == len(problems)
+        read = [
+            line.split("#")[0].split()
+            for number, line in enumerate(lines, 1)
+            if line.split("#")[0].strip() and number not in wrong
+        ]
+        assert all(lines[number - 1].strip() for number in wrong)
+        assert labels.class_labels.tolist() == [int(fields[0]) for fields in read]
+        expected = np.array([[np.float32(field) for field in fields[1:]] for fields in read]).reshape(-1, 4)
+        np.testing.assert_array_equal(labels.boxes, expected)
+        assert ((labels.boxes >= 0) & (labels.boxes <= 1)).all()
+        assert (labels.boxes[:, 2:] > 0).all()
+        right += len(read)
+        reported += len(wrong)
+    assert right > MUTATIONS / 2
+    assert reported > MUTATIONS / 2

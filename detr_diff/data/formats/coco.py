@@ -1,5 +1,6 @@
 """COCO files: one that names both frames of each pair, or one for each of the two frames."""
 
+import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,12 @@ from detr_diff.data.formats.imported import Change, Imported, ImportedPair
 from detr_diff.data.formats.pair_names import PairNames
 from detr_diff.data.progress import progress
 from detr_diff.errors import SettingError
+
+SPLITS = {
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validation"},
+    "test": {"test", "testing"},
+}
 
 
 def read(src: Path, before: str | None, after: str | None, images: str | None, moved_iou: float) -> Imported:
@@ -45,13 +52,15 @@ def read(src: Path, before: str | None, after: str | None, images: str | None, m
     for key, name in (("before", before), ("after", after)):
         if name is not None and not (root / name).is_file():
             raise SettingError(f"coco.{key}={name}: no file {root / name}")
-    paths = _files(src) if before is None or after is None else [root / before, root / after]
-    files = [read_coco(path, pictures) for path in paths]
+    sources = (
+        _files(src) if before is None or after is None else [(root / before, None), (root / after, None)]
+    )
+    files = [read_coco(path, pictures) for path, _ in sources]
     # Ids may have gaps, and differ between the files; names are what classes have in common.
     named = chain.from_iterable(sorted(file.categories.items()) for file in files)
     imported = Imported(list(dict.fromkeys(name for _, name in named)))
     if before is None:
-        _given(files, imported)
+        _given(files, [split for _, split in sources], imported)
     else:
         compare(files[0], files[1], imported, moved_iou)
     for file in files:
@@ -62,21 +71,30 @@ def read(src: Path, before: str | None, after: str | None, images: str | None, m
     return imported
 
 
-def _files(src: Path) -> list[Path]:
-    if not src.is_dir():
-        return [src]
-    for pattern in ("annotations/*.json", "*.json", "*/*.json"):
-        if files := sorted(src.glob(pattern)):
-            return files
-    raise SettingError(f"src={src}: no COCO file (*.json) in it")
+def _files(src: Path) -> list[tuple[Path, str | None]]:
+    """The COCO files of a source with the split that each is, if all tell."""
+    paths, tells = [src], False
+    if src.is_dir():
+        for pattern in ("annotations/*.json", "*.json", "*/*.json"):
+            if paths := sorted(src.glob(pattern)):
+                tells = pattern == "*/*.json"
+                break
+        else:
+            raise SettingError(f"src={src}: no COCO file (*.json) in it")
+    splits = [_split(path.stem) or (_split(path.parent.name) if tells else None) for path in paths]
+    return list(zip(paths, [None] * len(paths) if None in splits else splits, strict=True))
 
 
-def _given(files: Sequence[CocoFile], imported: Imported) -> None:
+def _split(name: str) -> str | None:
+    """The split that a name as `instances_val2017` tells; None when it tells none, or several."""
+    words = re.findall("[a-z]+", name.lower())
+    found = {split for split, synonyms in SPLITS.items() if synonyms & set(words)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _given(files: Sequence[CocoFile], splits: Sequence[str | None], imported: Imported) -> None:
     """Add the pairs that the files name, with the boxes that they give."""
     imported.places = None
-    splits = [_split(file.path) for file in files]
-    if None in splits:
-        splits = [None] * len(files)
     ready = not any(image.before_file_name for file in files for image in file.images.values())
     names, sizes = PairNames(), FrameSizes()
     first: dict[tuple[Path | None, Path], str] = {}
@@ -101,12 +119,3 @@ def _given(files: Sequence[CocoFile], imported: Imported) -> None:
             ]
             name = names.unique(image.pair or image.stem)
             imported.pairs.append(ImportedPair(name, before, after, size, changes, image.scene, split))
-
-
-def _split(path: Path) -> str | None:
-    """The split that a COCO file is, by its name or that of its folder; None when that is unclear."""
-    for name in (path.stem, path.parent.name):
-        found = [split for split in ("train", "val", "test") if split in name]
-        if found:
-            return found[0] if len(found) == 1 else None
-    return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+
 import cv2
 
 from detr_diff.data.formats.frame_files import number_of, pictures_in

@@ -10,6 +10,8 @@ from detr_diff.data.problem import Problem
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the frame."""
 
+LEAST = 1e-6  # share of the picture; a thinner sliver of a box would be written without width
+
 
 @dataclass(frozen=True)
 class Change:
@@ -106,14 +108,10 @@ def fault_of(box: Box, size: tuple[int, int]) -> str | None:
     if not (x1 > x0 and y1 > y0):
         return f"width {x1 - x0:g} and height {y1 - y0:g} of a box must be greater than 0"
     left, top, right, bottom = clipped(box, size)
-    # A sliver thinner than this would be written as a box without width.
     if right - left < LEAST * size[0] or bottom - top < LEAST * size[1]:
         corners = " ".join(f"{value:g}" for value in box)
         return f"box {corners} (x0 y0 x1 y1) lies outside the picture of {size[0]}x{size[1]} pixels"
     return None
-
-
-LEAST = 1e-6  # share of the picture
 
 
 def clipped(box: Box, size: tuple[int, int]) -> Box:

@@ -46,10 +46,10 @@ def read(
 ) -> Imported:
     """Read tracks and make pairs of their frames.
 
-    Frames between two tracked ones without a row of their own are frames without objects, unless
-    all tracked frames are several apart: then only every so many are annotated, and only those
-    are used. Frames before the first and after the last tracked one are not used, unless
-    `seqinfo.ini` gives the length of the sequence.
+    With a `seqinfo.ini` every frame is annotated, from the first to `seqLength`. Without one, all
+    from the first to the last tracked frame are, unless all tracked frames are several apart:
+    then only every so many. Frames that are not annotated are not used, annotated ones without a
+    row are frames without objects.
 
     Args:
         src: A track file; a folder with `gt/gt.txt`, `gt.txt` or `tracks.csv`; or a folder of
@@ -154,21 +154,23 @@ def _choose(
     path: Path, tracks: Tracks, source: FrameSource, length: int | None, pairing: Pairing, found: Imported
 ) -> list[tuple[int, int, str]]:
     """(before, after, split) of every pair of frames that is wanted and can be had."""
-    numbers = sorted(tracks.frames)
-    if not numbers:
+    pictures = set(source.numbers(tracks.first_number))
+    for number in sorted(tracks.frames.keys() - pictures):
+        message = f"frame {number} has no picture; the rows about it are left out"
+        found.problems.append(Problem(path, tracks.lines[number], message))
+    numbers = sorted(tracks.frames.keys() & pictures)
+    step = 1
+    if length is not None:
+        numbers = [tracks.first_number, *numbers, tracks.first_number + length - 1]
+    elif len(numbers) > 1:
+        step = math.gcd(*(number - numbers[0] for number in numbers))
+    elif not numbers:
         found.notes.append(f"{path}: no tracked frame")
         return []
-    pictures = set(source.numbers(tracks.first_number))
-    for number in numbers:
-        if number not in pictures:
-            message = f"frame {number} has no picture; its {len(tracks.frames[number])} objects are left out"
-            found.problems.append(Problem(path, tracks.lines[number], message))
-    step = math.gcd(*(number - numbers[0] for number in numbers)) or 1
     if step > 1:
-        found.notes.append(f"{path}: every {step}th frame is annotated; only those are used")
-    if length is not None and step == 1:
-        numbers = [tracks.first_number, *numbers, tracks.first_number + length - 1]
-    usable = [f for f in range(min(numbers), max(numbers) + 1, step) if f in pictures]
+        found.notes.append(f"{path}: annotated frames are {step} apart; only those are used")
+    first, last = min(numbers), max(numbers)
+    usable = sorted(f for f in pictures if first <= f <= last and (f - first) % step == 0)
     part = split_by_time(usable, pairing)
     chosen = []
     crossing = 0

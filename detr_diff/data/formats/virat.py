@@ -45,8 +45,9 @@ class _Job:
 def read(src: Path, moved_iou: float) -> Imported:
     """Read frame pairs and find what moved in them.
 
-    A pair with a ready-made match file below the folder of index.txt is taken from that file,
-    which does not know what appeared or left. Without an index.txt the match files are the pairs.
+    A pair with a ready-made match file below the folder of index.txt is taken from that file. It
+    does not know what appeared or left, so that then the whole set does not. Without an index.txt
+    the match files are the pairs.
 
     Args:
         src: The folder of index.txt, or that file, or a folder with match files and frames.
@@ -127,20 +128,22 @@ class _Reader:
 
     def read(self) -> None:
         """Fill `found`."""
-        parents = [os.path.dirname(job.before.parent.absolute()) for job in self._jobs]
-        root = os.path.commonpath(parents) if parents else ""
+        done = []
         for job in progress(self._jobs, "matching the objects"):
             size = self._sizes.of(job.before, job.after)
             if isinstance(size, Problem):
                 self._found.problems.append(Problem(job.source, job.line, str(size)))
                 continue
             result = self._changes(job, size)
-            if result is None:
-                continue
-            folder = os.path.relpath(job.before.parent.absolute(), root)
-            name = self._names.unique(f"{folder}-{job.before.stem}-{job.after.stem}")
-            changes, stayed = result
-            pair = ImportedPair(name, job.before, job.after, size, changes, scene=folder, stayed=stayed)
+            if result is not None:
+                done.append((job, size, *result))
+        # The name of a folder, and as much of its path as tells it from the others.
+        folders = [job.before.parent.absolute() for job, *_ in done]
+        root = os.path.commonpath([folder.parent for folder in folders]) if folders else ""
+        for (job, size, changes, stayed), folder in zip(done, folders, strict=True):
+            scene = folder.relative_to(root).as_posix()
+            name = self._names.unique(f"{scene}-{job.before.stem}-{job.after.stem}")
+            pair = ImportedPair(name, job.before, job.after, size, changes, scene, stayed=stayed)
             self._found.pairs.append(pair)
 
     def _changes(self, job: _Job, size: tuple[int, int]) -> tuple[list[Change], int] | None:

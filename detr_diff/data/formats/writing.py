@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from detr_diff.choices import Pictures, Places
 from detr_diff.data.description import write_description
 from detr_diff.data.formats.imported import Box, Imported, ImportedPair, clipped, labels_of
@@ -93,18 +95,26 @@ def _frames(pairs: Iterable[ImportedPair], folder: Path, pictures: Pictures) -> 
 
 def _label(pair: ImportedPair, written: Written) -> str:
     """The YOLO label file of a pair; counts what it holds."""
-    width, height = pair.size
     lines: dict[str, int] = {}
     for change in pair.changes:
         for box in labels_of(change, written.places):
-            x0, y0, x1, y1 = inside = clipped(box, pair.size)
-            written.clipped += inside != box
-            row: Box = (x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height
-            # Nine significant digits tell every float32 from its neighbours.
-            line = " ".join([str(change.label), *(f"{value:.9g}" for value in row)])
+            row = _row(box, pair.size)
+            # Ready labels stay what they are, also beyond the picture, if a label file can hold them.
+            if written.places is not None or not all(0 <= value <= 1 for value in row):
+                inside = clipped(box, pair.size)
+                written.clipped += inside != box
+                row = _row(inside, pair.size)
+            # The fewest digits that tell a float32 from its neighbours: labels are read as float32.
+            line = " ".join([str(change.label), *(str(np.float32(value)) for value in row)])
             written.shared += line in lines
             lines[line] = change.label
     written.pairs[pair.split] += 1
     written.empty[pair.split] += not lines
     written.boxes.update((pair.split, label) for label in lines.values())
     return "".join(f"{line}\n" for line in lines)
+
+
+def _row(box: Box, size: tuple[int, int]) -> Box:
+    """cx, cy, w, h as shares of the picture."""
+    (x0, y0, x1, y1), (width, height) = box, size
+    return (x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height

@@ -1,0 +1,79 @@
+"""`detr-diff data export`: a data set as COCO or YOLO."""
+
+from collections import Counter
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.table import Table
+
+from detr_diff.choices import ExportFormat, OnError, Pictures, SplitBy
+from detr_diff.data.check import CheckReport, check
+from detr_diff.data.description import read_description
+from detr_diff.data.discovery import discover
+from detr_diff.data.formats.coco_export import write_coco
+from detr_diff.data.formats.yolo_export import write_yolo
+from detr_diff.data.new_folder import new_folder
+from detr_diff.data.split import split_pairs
+from detr_diff.errors import SettingError, UserError
+from detr_diff.text import render
+
+SPLITS = ("train", "val", "test")
+
+
+def run(settings: DictConfig) -> int:
+    """Write a new folder and count what is in it."""
+    data, out = settings.data, Path(settings.out).expanduser()
+    if settings.format == ExportFormat.yolo and settings.pictures == Pictures.refer:
+        raise SettingError("pictures=refer: YOLO needs diff images, which are written; use pictures=copy")
+    root = Path(data.root).expanduser()
+    names = list(data.names or read_description(root).names)
+    if not names:
+        raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
+    with new_folder(out) as folder:
+        report = _usable(data, root, names)
+        pairs = [item.pair for item in report.pairs]
+        chosen = split_pairs(pairs, SplitBy(data.split_by), data.val, data.test, settings.seed)
+        parts = {
+            split: report.pairs.take([i for i, own in enumerate(chosen) if own == split])
+            for split in SPLITS
+            if split in chosen
+        }
+        if not parts:
+            raise UserError(f"all pairs of {root} have frames on both sides of a cut in time")
+        if settings.format == ExportFormat.coco:
+            write_coco(folder, parts, names, Pictures(settings.pictures))
+        else:
+            write_yolo(folder, parts, names)
+    table = Table("", *parts, title=str(out))
+    counts = {split: Counter[str]() for split in parts}
+    for split, items in parts.items():
+        for item in items:
+            counts[split].update(names[label] for label in item.labels.class_labels)
+            counts[split]["pairs in which nothing moved"] += not len(item.labels)
+    table.add_row("pairs", *(str(len(items)) for items in parts.values()))
+    for row in ("pairs in which nothing moved", *names):
+        table.add_row(row, *(str(count[row]) for count in counts.values()))
+    print(render(table))
+    if None in chosen:
+        print(f"{chosen.count(None)} pairs have frames on both sides of a cut in time and were left out")
+    return 0
+
+
+def _usable(data: DictConfig, root: Path, names: list[str]) -> CheckReport:
+    """The pairs without problems; the problems are told.
+
+    Raises:
+        UserError: There are problems and they are to be mended, or there is nothing else.
+    """
+    report = check(discover(root, pairs=data.pairs, labels=data.labels, scene=data.scene), names)
+    for problem in report.problems:
+        print(problem)
+    count = f"{len(report.problems)} problems in {root}"
+    if report.problems and data.on_error == OnError.refuse:
+        advice = f"mend them, or leave {report.left_out} pairs out with data.on_error=skip"
+        raise UserError(f"{count}; {advice}")
+    if not len(report.pairs):
+        raise UserError(f"no usable frame pair in {root}")
+    if report.problems:
+        print(f"{count}: {report.left_out} pairs were left out")
+    return report

@@ -1,0 +1,190 @@
+"""Each rule on figures made by hand; planted faults in pictures are in tests/test_data_check.py."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detr_diff.choices import Diff, Places, SplitBy
+from detr_diff.data.diagnosis import diagnose
+from detr_diff.data.duplicates import Repeated
+from detr_diff.data.finding import Evidence, Finding, Level
+from detr_diff.data.frame_pair import FramePair
+from detr_diff.data.inspection import OWN, Inspection
+from detr_diff.data.label_diagnosis import without_box
+from detr_diff.data.labelled_pairs import LabelledPair
+from detr_diff.data.labels import Labels
+from detr_diff.data.statistics import Statistics, count
+
+BLOB = [10, 10, 30, 30, 200, 200]
+GOOD = Inspection(
+    shift=(0.1, 0.0),
+    rotation=0.0,
+    gain=1.0,
+    bias=0.0,
+    light=0.0,
+    threshold=16.0,
+    still=np.zeros(2, bool),
+    blobs=np.array([BLOB, BLOB]),
+    unlabelled=0.02,
+    fits={OWN: 0.9, "next": 0.1, "previous": 0.1, "cy cx h w": 0.1},
+)
+
+
+def statistics(
+    boxes: list[tuple[float, ...]] = [(0.5, 0.5, 0.2, 0.2)],  # noqa: B006 - never changed
+    classes: tuple[int, ...] = (0, 1),
+    splits: tuple[str | None, ...] = ("train", "val"),
+    scenes: tuple[str | None, ...] = (None,),
+) -> Statistics:
+    """Ten pairs with the boxes in turn; classes, splits and scenes too."""
+    pairs = []
+    for index in range(10):
+        own = np.array([boxes[index % len(boxes)]] * 2, np.float32).reshape(-1, 4)
+        labels = Labels(np.array([classes[0], classes[-1]], np.int64)[: len(own)], own)
+        scene = scenes[index % len(scenes)]
+        pairs.append(LabelledPair(FramePair(str(index), Path("b"), Path("a"), None, scene), labels, 100, 200))
+    return count(pairs, [splits[index % len(splits)] for index in range(10)], ["person", "car"])
+
+
+def evidence(*inspections: Inspection, **changes: object) -> Evidence:
+    """Ten pairs that look like the inspections in turn."""
+    seen = {str(index): (inspections or (GOOD,))[index % max(1, len(inspections))] for index in range(10)}
+    return replace(Evidence(statistics(), seen), **changes)
+
+
+def found(*inspections: Inspection, **changes: object) -> dict[str, Finding]:
+    findings = diagnose(evidence(*inspections, **changes))
+    assert [f.level for f in findings] == sorted((f.level for f in findings), key=list(Level).index)
+    assert all(f.what and f.why and f.remedy for f in findings)
+    return {finding.name: finding for finding in findings}
+
+
+def test_good_data_has_no_findings() -> None:
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "changes"),
+    [
+        ("labels of another pair", "problem", {"fits": {OWN: 0.1, "next": 0.8}}),
+        ("labels in another format", "problem", {"fits": {OWN: 0.2, "cy cx h w": 0.8, "next": 0.3}}),
+        ("labels do not fit", "problem", {"fits": {OWN: 0.02, "next": 0.03}}),
+        ("labels do not fit", "suspicious", {"fits": {OWN: 0.15}}),
+        ("boxes on nothing", "problem", {"still": np.ones(2, bool)}),
+        ("one place labelled", "problem", {"unlabelled": 0.5}),
+        ("camera shake", "suspicious", {"shift": (3.0, 2.0)}),
+        ("camera shake", "note", {"shift": (0.6, 0.4)}),
+        ("brightness shift", "suspicious", {"light": 14.0}),
+        ("brightness shift", "note", {"light": 6.0}),
+        ("labels missing", "suspicious", {"blobs": np.array([BLOB, [50, 50, 70, 70, 250, 0]])}),
+    ],
+)
+def test_a_fault_in_every_pair_is_named(name: str, level: str, changes: dict) -> None:
+    findings = found(replace(GOOD, **changes))
+    assert set(findings) == {name}
+    assert findings[name].level == level
+    assert len(findings[name].pairs) == 10
+
+
+def test_a_fault_in_one_pair_is_at_most_a_note() -> None:
+    worse = replace(GOOD, still=np.array([True, False]), fits={OWN: 0.1, "next": 0.8}, unlabelled=0.9)
+    findings = found(worse, *[GOOD] * 9)
+    assert {finding.level for finding in findings.values()} == {Level.note}
+    assert findings["boxes on nothing"].pairs == {"0": "nothing changed under 1 box"}
+
+
+def test_labels_missing_and_one_place_are_told_apart() -> None:
+    lost = [50, 50, 70, 70, 250, 0]
+    half = replace(GOOD, blobs=np.array([BLOB, BLOB, lost, lost]), unlabelled=0.5)
+    empty = replace(GOOD, still=np.zeros(0, bool), fits={}, unlabelled=None, blobs=np.array([BLOB])[:0])
+    changed = replace(empty, blobs=np.array([lost]))
+    assert set(found(half, empty)) == {"one place labelled"}
+    assert found(half, changed)["labels missing"].level is Level.problem
+    assert "one place labelled" not in found(half, changed)
+    # Pairs with all their labels speak against one place, too.
+    assert set(found(half, half, GOOD)) == {"labels missing"}
+
+
+def test_the_convention_is_judged_with_the_diff() -> None:
+    after = replace(GOOD, unlabelled=0.5)
+    for diff in Diff:
+        finding = found(after, diff=diff)["one place labelled"]
+        assert finding.level is (Level.problem if diff.symmetric else Level.note)
+    assert found(GOOD, places=Places.after)["one place labelled"].level is Level.problem
+    assert "one place labelled" not in found(GOOD, places=Places.both)
+    contradicted = found(after, places=Places.changed)["one place labelled"]
+    assert "dataset.yaml says labels: changed" in contradicted.what
+
+
+def test_blobs_are_compared_with_labelled_ones() -> None:
+    small, thin, large = [0, 0, 5, 5, 20, 0], [0, 0, 90, 3, 250, 0], [0, 0, 20, 20, 220, 10]
+    inspection = replace(GOOD, blobs=np.array([BLOB, small, thin, large]))
+    assert without_box({"a": inspection})["a"].tolist() == [large[:4]]
+    nothing = replace(GOOD, blobs=np.array([small, large]))
+    assert without_box({"a": nothing})["a"].tolist() == []
+
+
+def test_copies_and_shared_files_are_problems() -> None:
+    copy = Repeated("1", Path("b.png"), "val", "0", Path("a.png"), "train")
+    findings = found(repeated=[copy], shared=(3, [copy]))
+    assert findings["picture in two splits"].pairs == {"1": "b.png of val is a.png of train"}
+    assert findings["frame in two splits"].what.startswith("3 frame files")
+    assert {finding.level for finding in findings.values()} == {Level.problem}
+
+
+@pytest.mark.parametrize(
+    ("scenes", "by", "level"),
+    [
+        (("a", "b", "c"), SplitBy.pair, Level.problem),
+        (("a",), SplitBy.auto, Level.suspicious),
+        (("a", "b", "c"), SplitBy.column, Level.note),
+        (("a", "b", "c"), SplitBy.time, Level.note),
+    ],
+)
+def test_scenes_in_two_splits(scenes: tuple[str, ...], by: SplitBy, level: Level) -> None:
+    findings = found(statistics=statistics(scenes=scenes), split_by=by)
+    assert findings["scene in two splits"].level is level
+
+
+def test_scenes_in_one_split_are_fine() -> None:
+    kept = statistics(scenes=("a", "b"))
+    assert found(statistics=kept, split_by=SplitBy.scene) == {}
+    assert found(one_camera=True, split_by=SplitBy.pair)["scene in two splits"].level is Level.suspicious
+    assert found(one_camera=True, split_by=SplitBy.time)["scene in two splits"].level is Level.note
+    left_out = statistics(scenes=("a",), splits=("train", None))
+    assert found(statistics=left_out) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "made"),
+    [
+        ("no objects", "problem", {"boxes": [()]}),
+        ("class never used", "suspicious", {"classes": (1,)}),
+        ("class never used", "note", {"classes": (0,)}),
+        ("tiny boxes", "problem", {"boxes": [(0.5, 0.5, 0.01, 0.01)]}),
+        ("tiny boxes", "suspicious", {"boxes": [(0.5, 0.5, 0.02, 0.05)]}),
+        ("huge boxes", "suspicious", {"boxes": [(0.5, 0.5, 0.95, 0.95)]}),
+        ("boxes beyond the frame", "suspicious", {"boxes": [(0.1, 0.5, 0.4, 0.2)]}),
+        ("no training pairs", "problem", {"splits": ("val",)}),
+    ],
+)
+def test_faults_in_the_labels_alone(name: str, level: str, made: dict) -> None:
+    findings = found(statistics=statistics(**made))
+    assert set(findings) == {name}
+    assert findings[name].level == level
+
+
+def test_a_class_that_training_lacks_is_suspicious() -> None:
+    some = [(0.5, 0.5, 0.2, 0.2)]
+    made = replace(statistics(some), class_labels=np.array([0, 0, 0, 1] * 5, np.int32))
+    finding = found(statistics=made)["class not in training"]
+    assert "car" in finding.what
+    assert finding.level is Level.suspicious
+
+
+def test_a_sample_is_said_to_be_one() -> None:
+    findings = found(inspected={"0": GOOD})
+    assert findings["not all pairs looked at"].what.startswith("1 of 10 pairs")
+    assert findings["not all pairs looked at"].level is Level.note
