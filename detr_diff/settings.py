@@ -48,6 +48,13 @@ class CachedSettings(SourceSettings):
 
 
 @dataclass
+class EvaluateDataSettings(CachedSettings):
+    """Which frame pairs, and what is done about a camera that shook."""
+
+    registration: Optional[Registration] = MISSING
+
+
+@dataclass
 class TrainDataSettings(CachedSettings):
     """Frame pairs and how they become images."""
 
@@ -118,7 +125,7 @@ class EvaluateSettings:
     out: Optional[str] = MISSING
     overlays: int = MISSING
     debug: bool = MISSING
-    data: CachedSettings = MISSING
+    data: EvaluateDataSettings = MISSING
     trainer: Dict[str, Any] = MISSING
 
 
@@ -149,6 +156,7 @@ class SynthSettings:
     empty: float = MISSING
     appear: float = MISSING
     shake: float = MISSING
+    turn: float = MISSING
     noise: float = MISSING
     debug: bool = MISSING
 

@@ -156,6 +156,27 @@ def test_after_only_labels_do_not_fit_a_symmetric_diff(planted: Path, tmp_path: 
     assert found["one place labelled"] == "note"
 
 
+def test_swapped_frames_of_after_only_labels_are_named(planted: Path, tmp_path: Path, cli: Callable) -> None:
+    for number, path in enumerate(labels(planted)):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(lines[len(lines) // 2 :]))
+        if number % 3 == 0:
+            frame = planted / "images" / path.relative_to(planted / "labels").with_suffix("")
+            before, after = (Path(f"{frame}_{role}.jpg") for role in ("before", "after"))
+            pixels = before.read_bytes()
+            before.write_bytes(after.read_bytes())
+            after.write_bytes(pixels)
+    code, found = checked(cli, planted, tmp_path / "out", "data.diff=stack", "inspect=null")
+    assert code == 1
+    assert found["frames swapped"] == "problem"
+    content = json.loads((tmp_path / "out/check.json").read_text())
+    (finding,) = (f for f in content["findings"] if f["name"] == "frames swapped")
+    swapped = {
+        path.relative_to(planted / "labels").with_suffix("").as_posix() for path in labels(planted)[::3]
+    }
+    assert len(swapped & set(finding["pairs"])) >= 0.8 * len(finding["pairs"])
+
+
 def test_dataset_yaml_tells_the_convention(planted: Path, tmp_path: Path, cli: Callable) -> None:
     description = planted / "dataset.yaml"
     description.write_text(description.read_text().replace("labels: changed", "labels: after"))

@@ -57,13 +57,13 @@ def by_ecc(before: Image, after: Image) -> Matrix | None:
     agree by then, so that moved objects do not pull.
     """
     matrix = _coarse_motion(before, after)
-    for size in (COARSE, max(before.shape)):
+    for shorter in (COARSE, min(before.shape)):
         if matrix is not None:
-            small_before, small_after, scale = _shrunk(before, after, size)
+            small_before, small_after, scale = _shrunk(before, after, shorter)
             start = rescaled(matrix, scale)
             difference = cv2.absdiff(warped(small_before, start), small_after)
             agree = (difference <= 3 * np.median(difference[::2, ::2])).astype(np.uint8)
-            criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 1e-4)
+            criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 1e-3)
             _, found = cv2.findTransformECC(
                 small_before, small_after, start.astype(np.float32), cv2.MOTION_EUCLIDEAN, criteria, agree, 1
             )

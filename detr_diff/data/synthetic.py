@@ -31,6 +31,7 @@ class SceneSettings:
         empty: Share of pairs in which nothing moved.
         appear: Probability that an object appears or leaves instead of moving.
         shake: Largest camera shift between the frames, in pixels.
+        turn: Largest camera rotation between the frames, in degrees.
         noise: Standard deviation of the sensor noise, in grey levels.
     """
 
@@ -40,6 +41,7 @@ class SceneSettings:
     empty: float = 0.1
     appear: float = 0.0
     shake: float = 0.7
+    turn: float = 0.0
     noise: float = 2.5
 
 
@@ -125,16 +127,19 @@ class Scene:
             if not self.settings.appear / 2 <= chance < self.settings.appear:
                 after.append(places[1])
             moved.add(id(thing))
-        shake = rng.uniform(-1, 1, 2) * self.settings.shake
+        # The earlier frame is the shaken one: all labels are places in the later one.
+        shake, turn = rng.uniform(-1, 1, 2) * self.settings.shake, 0.0
+        if self.settings.turn:
+            turn = rng.uniform(-1, 1) * self.settings.turn
         rows = []
         frames = []
-        for things, shift in ((before, np.zeros(2)), (after, shake)):
+        for things, shift, angle in ((before, shake, turn), (after, np.zeros(2), 0.0)):
             frame, visible = self._draw(things)
             for (thing, _), box in zip(things, visible, strict=True):
                 if id(thing) in moved and box is not None:
-                    rows.append(self._row(thing.label, box, shift))
-            frames.append(self._photograph(rng, frame, shift))
-        return GeneratedPair(frames[0], frames[1], [row for row in rows if row is not None])
+                    rows.append(self._row(thing.label, box))
+            frames.append(self._photograph(rng, frame, shift, angle))
+        return GeneratedPair(frames[0], frames[1], rows)
 
     def _scale(self, y: float) -> float:
         """Perspective: objects nearer to the camera stand lower and are larger."""
@@ -207,25 +212,22 @@ class Scene:
         frame *= shade[..., None]
 
     def _photograph(
-        self, rng: np.random.Generator, frame: Array, shift: npt.NDArray[np.float64]
+        self, rng: np.random.Generator, frame: Array, shift: npt.NDArray[np.float64], angle: float
     ) -> npt.NDArray[np.uint8]:
-        """Camera shift, light and sensor noise."""
+        """Camera shift and rotation (degrees), light and sensor noise."""
         height, width = frame.shape[:2]
-        matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
+        centre = (width - 1) / 2, (height - 1) / 2
+        matrix: Array = cv2.getRotationMatrix2D(centre, angle, 1.0).astype(np.float32)
+        matrix[:, 2] += shift
         shaken = cv2.warpAffine(frame, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
         slope = rng.uniform(-0.03, 0.03) * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
         lit = shaken * (rng.uniform(0.96, 1.04) + slope) + rng.uniform(-4, 4)
         noise = rng.standard_normal(frame.shape, np.float32) * self.settings.noise
         return np.clip(lit + noise, 0, 255).astype(np.uint8)
 
-    def _row(
-        self, label: int, box: tuple[int, int, int, int], shift: npt.NDArray[np.float64]
-    ) -> tuple[int, float, float, float, float] | None:
-        width, height = self.settings.width, self.settings.height
-        x0, x1 = np.clip([box[0] + shift[0], box[2] + shift[0]], 0, width) / width
-        y0, y1 = np.clip([box[1] + shift[1], box[3] + shift[1]], 0, height) / height
-        if x1 <= x0 or y1 <= y0:
-            return None
+    def _row(self, label: int, box: tuple[int, int, int, int]) -> tuple[int, float, float, float, float]:
+        x0, x1 = (value / self.settings.width for value in box[::2])
+        y0, y1 = (value / self.settings.height for value in box[1::2])
         return label, (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
 
 

@@ -25,7 +25,7 @@ from detr_diff.data.finding import Evidence, Finding, Level
 from detr_diff.data.frame_pair import FramePair
 from detr_diff.data.image import read_image
 from detr_diff.data.inspection import OWN, Inspection, inspect
-from detr_diff.data.label_diagnosis import without_box
+from detr_diff.data.label_places import without_box
 from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.new_folder import new_folder
 from detr_diff.data.problem import Problem
@@ -129,6 +129,9 @@ def _look(
     if most is not None and most < len(pairs):
         chosen = subset([item.pair.name for item in pairs], most, seed)
     inspected, pictures, problems = {}, Pictures(), []
+    # Where labels are one off, those of a neighbour fit, in the order of the pairs or of the files.
+    by_file = np.array(sorted(range(len(pairs)), key=lambda index: str(pairs[index].pair.label)), np.int64)
+    rank = np.argsort(by_file)
     for index in progress(chosen, "looking at the pairs", len(chosen)):
         pair, labels = pairs[index].pair, pairs[index].labels
         frames = []
@@ -141,10 +144,13 @@ def _look(
                     continue
                 pictures.add(pair.name, path, splits[index], frames[-1])
         if len(frames) == 2:
-            # Where label files are one off, those of the pair before or behind fit.
-            others = {"previous": index - 1, "next": index + 1}
-            boxes = {name: pairs[i].labels.boxes for name, i in others.items() if 0 <= i < len(pairs)}
-            inspected[index] = inspect(frames[0], frames[1], labels, boxes)
+            others = {}
+            for step, word in ((-1, "previous"), (1, "next")):
+                if 0 <= index + step < len(pairs):
+                    others[f"{word} pair"] = pairs[index + step].labels.boxes
+                if 0 <= rank[index] + step < len(pairs):
+                    others[f"{word} label file"] = pairs[int(by_file[rank[index] + step])].labels.boxes
+            inspected[index] = inspect(frames[0], frames[1], labels, others)
     return inspected, pictures, problems
 
 
@@ -182,7 +188,7 @@ def _write_json(
 ) -> None:
     pairs: list[dict[str, Any]] = []
     for index, seen in inspected.items():
-        figures = asdict(seen) | {"still": int(seen.still.sum()), "boxes": len(seen.still)}
+        figures = asdict(seen) | {"still": seen.still.tolist(), "in_after": seen.in_after.tolist()}
         pairs.append({"pair": report.pairs[index].pair.name, **figures, "blobs": seen.blobs.tolist()})
     content = {
         "root": root,
@@ -229,7 +235,7 @@ def _sections(
             (before, after, diff_image(before, after, diff)[-3:]),
             corners(item.labels.boxes, item.height, item.width).astype(np.float64),
             seen.still,
-            blobs[name],
+            blobs[name][:, :4],
         )
 
     return {

@@ -10,7 +10,7 @@ from detr_diff.data.progress import progress
 from detr_diff.data.synthetic import SceneSettings, generate
 from detr_diff.errors import SettingError
 
-LEAST = {"pairs": 1, "scenes": 1, "width": 64, "height": 64, "seed": 0, "noise": 0, "shake": 0}
+LEAST = {"pairs": 1, "scenes": 1, "width": 64, "height": 64, "seed": 0, "noise": 0, "shake": 0, "turn": 0}
 
 
 def run(settings: DictConfig) -> int:

@@ -1,12 +1,14 @@
 """`detr-diff evaluate`: the figures of a checkpoint on any labelled set."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from rich.table import Table
 
+from detr_diff.choices import Registration
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
@@ -76,12 +78,15 @@ def data_as_trained(
         raise SettingError(
             f"class names: the data has {list(names)}, the checkpoint was trained on {detector.names}"
         )
+    comparison = detector.comparison
+    if "registration" in given:
+        comparison = replace(comparison, registration=Registration(given.pop("registration")))
     # Another folder need not have the special csv or label folder of the training data.
     arguments = {**trained, **given, **changed, "augment": "none", "max_objects": None}
     return MovedObjectDataModule(
         names=detector.names,
         processor=detector.processor,
-        comparison=detector.comparison,
+        comparison=comparison,
         **arguments,
     )
 

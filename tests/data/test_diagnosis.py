@@ -12,12 +12,13 @@ from detr_diff.data.duplicates import Repeated
 from detr_diff.data.finding import Evidence, Finding, Level
 from detr_diff.data.frame_pair import FramePair
 from detr_diff.data.inspection import OWN, Inspection
-from detr_diff.data.label_diagnosis import without_box
+from detr_diff.data.label_places import without_box
 from detr_diff.data.labelled_pairs import LabelledPair
 from detr_diff.data.labels import Labels
 from detr_diff.data.statistics import Statistics, count
 
-BLOB = [10, 10, 30, 30, 200, 200]
+BLOB = [10, 10, 30, 30, 200, 200, 1]
+LOST = [50, 50, 70, 70, 250, 0, 0]
 GOOD = Inspection(
     shift=(0.1, 0.0),
     rotation=0.0,
@@ -26,9 +27,10 @@ GOOD = Inspection(
     light=0.0,
     threshold=16.0,
     still=np.zeros(2, bool),
+    in_after=np.ones(2, bool),
     blobs=np.array([BLOB, BLOB]),
     unlabelled=0.02,
-    fits={OWN: 0.9, "next": 0.1, "previous": 0.1, "cy cx h w": 0.1},
+    fits={OWN: 0.9, "next pair": 0.1, "previous pair": 0.1, "cy cx h w": 0.1},
 )
 
 
@@ -68,9 +70,9 @@ def test_good_data_has_no_findings() -> None:
 @pytest.mark.parametrize(
     ("name", "level", "changes"),
     [
-        ("labels of another pair", "problem", {"fits": {OWN: 0.1, "next": 0.8}}),
-        ("labels in another format", "problem", {"fits": {OWN: 0.2, "cy cx h w": 0.8, "next": 0.3}}),
-        ("labels do not fit", "problem", {"fits": {OWN: 0.02, "next": 0.03}}),
+        ("labels of another pair", "problem", {"fits": {OWN: 0.1, "next pair": 0.8}}),
+        ("labels in another format", "problem", {"fits": {OWN: 0.2, "cy cx h w": 0.8, "next pair": 0.3}}),
+        ("labels do not fit", "problem", {"fits": {OWN: 0.02, "next pair": 0.03}}),
         ("labels do not fit", "suspicious", {"fits": {OWN: 0.15}}),
         ("boxes on nothing", "problem", {"still": np.ones(2, bool)}),
         ("one place labelled", "problem", {"unlabelled": 0.5}),
@@ -78,7 +80,7 @@ def test_good_data_has_no_findings() -> None:
         ("camera shake", "note", {"shift": (0.6, 0.4)}),
         ("brightness shift", "suspicious", {"light": 14.0}),
         ("brightness shift", "note", {"light": 6.0}),
-        ("labels missing", "suspicious", {"blobs": np.array([BLOB, [50, 50, 70, 70, 250, 0]])}),
+        ("labels missing", "suspicious", {"blobs": np.array([BLOB, LOST])}),
     ],
 )
 def test_a_fault_in_every_pair_is_named(name: str, level: str, changes: dict) -> None:
@@ -89,22 +91,41 @@ def test_a_fault_in_every_pair_is_named(name: str, level: str, changes: dict) ->
 
 
 def test_a_fault_in_one_pair_is_at_most_a_note() -> None:
-    worse = replace(GOOD, still=np.array([True, False]), fits={OWN: 0.1, "next": 0.8}, unlabelled=0.9)
+    worse = replace(GOOD, still=np.array([True, False]), fits={OWN: 0.1, "next pair": 0.8}, unlabelled=0.9)
     findings = found(worse, *[GOOD] * 9)
     assert {finding.level for finding in findings.values()} == {Level.note}
     assert findings["boxes on nothing"].pairs == {"0": "nothing changed under 1 box"}
 
 
+AFTER = replace(GOOD, blobs=np.array([BLOB, BLOB, LOST, LOST]), unlabelled=0.5)
+BEFORE = replace(AFTER, in_after=np.zeros(2, bool), blobs=AFTER.blobs ^ [0, 0, 0, 0, 0, 0, 1])
+EMPTY = replace(
+    GOOD, still=np.zeros(0, bool), in_after=np.zeros(0, bool), fits={}, unlabelled=None, blobs=GOOD.blobs[:0]
+)
+
+
 def test_labels_missing_and_one_place_are_told_apart() -> None:
-    lost = [50, 50, 70, 70, 250, 0]
-    half = replace(GOOD, blobs=np.array([BLOB, BLOB, lost, lost]), unlabelled=0.5)
-    empty = replace(GOOD, still=np.zeros(0, bool), fits={}, unlabelled=None, blobs=np.array([BLOB])[:0])
-    changed = replace(empty, blobs=np.array([lost]))
-    assert set(found(half, empty)) == {"one place labelled"}
-    assert found(half, changed)["labels missing"].level is Level.problem
-    assert "one place labelled" not in found(half, changed)
-    # Pairs with all their labels speak against one place, too.
-    assert set(found(half, half, GOOD)) == {"labels missing"}
+    assert set(found(AFTER, EMPTY)) == {"one place labelled"}
+    # Places of both kinds have labels, and places of both kinds have none.
+    mixed = replace(AFTER, in_after=np.array([True, False]), blobs=AFTER.blobs.copy())
+    mixed.blobs[3, 6] = 1
+    assert found(mixed)["labels missing"].level is Level.problem
+    assert set(found(mixed, EMPTY)) == {"labels missing"}
+    # All places show what is in the after frame: nothing moved, things appeared.
+    appeared = replace(AFTER, blobs=AFTER.blobs | [0, 0, 0, 0, 0, 0, 1])
+    assert set(found(appeared)) == {"labels missing"}
+    changed = replace(EMPTY, blobs=np.array([LOST]))
+    assert found(GOOD, changed)["labels missing"].level is Level.problem
+
+
+def test_swapped_frames_are_named_where_labels_name_one_place() -> None:
+    assert "frames swapped" not in found(AFTER)
+    assert found(AFTER, AFTER, BEFORE)["frames swapped"].level is Level.problem
+    assert set(found(AFTER, AFTER, BEFORE)["frames swapped"].pairs) == {"2", "5", "8"}
+    assert found(BEFORE)["frames swapped"].level is Level.suspicious
+    assert found(BEFORE, places=Places.after)["frames swapped"].level is Level.problem
+    assert "frames swapped" not in found(BEFORE, places=Places.before)
+    assert found(AFTER, places=Places.before)["frames swapped"].level is Level.problem
 
 
 def test_the_convention_is_judged_with_the_diff() -> None:
@@ -119,9 +140,9 @@ def test_the_convention_is_judged_with_the_diff() -> None:
 
 
 def test_blobs_are_compared_with_labelled_ones() -> None:
-    small, thin, large = [0, 0, 5, 5, 20, 0], [0, 0, 90, 3, 250, 0], [0, 0, 20, 20, 220, 10]
+    small, thin, large = [0, 0, 5, 5, 20, 0, 1], [0, 0, 90, 3, 250, 0, 1], [0, 0, 20, 20, 220, 10, 1]
     inspection = replace(GOOD, blobs=np.array([BLOB, small, thin, large]))
-    assert without_box({"a": inspection})["a"].tolist() == [large[:4]]
+    assert without_box({"a": inspection})["a"].tolist() == [large]
     nothing = replace(GOOD, blobs=np.array([small, large]))
     assert without_box({"a": nothing})["a"].tolist() == []
 

@@ -102,10 +102,15 @@ def test_boxes_on_nothing_and_blobs_without_a_box_are_seen() -> None:
     seen = inspect(before, after, Labels(np.zeros(2, np.int64), boxes))
     assert seen.still.tolist() == [False, True]
     inside, outside = sorted(seen.blobs.tolist())
-    np.testing.assert_allclose(inside, [30, 20, 46, 44, 384, 384], atol=40)
+    np.testing.assert_allclose(inside[:6], [30, 20, 46, 44, 384, 384], atol=40)
     np.testing.assert_allclose(outside[:4], [140, 100, 156, 124], atol=3)
     assert outside[4] > 250
     assert outside[5] == 0
+    assert (inside[6], outside[6]) == (1, 1)
+    assert seen.in_after.tolist() == [True, False]
+    gone = inspect(after, before, Labels(np.zeros(2, np.int64), boxes))
+    assert not gone.in_after.any()
+    assert not gone.blobs[:, 6].any()
     still = inspect(before, before, Labels(np.zeros(2, np.int64), boxes))
     assert still.still.all()
     assert still.fits == {}

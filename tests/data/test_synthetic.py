@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from detr_diff.choices import Registration
 from detr_diff.data.check import check
 from detr_diff.data.convention import LIMIT, unlabelled_share
-from detr_diff.data.diff import abs_diff
 from detr_diff.data.description import read_description
+from detr_diff.data.diff import abs_diff
 from detr_diff.data.discovery import discover
 from detr_diff.data.image import read_image
+from detr_diff.data.registration import estimate
 from detr_diff.data.sprites import NAMES
 from detr_diff.data.synthetic import Scene, SceneSettings
 
@@ -69,6 +71,23 @@ def test_moved_objects_are_labelled_in_both_places() -> None:
     counts = [len(scene.pair(index).rows) for index in range(20)]
     assert sum(count >= 2 for count in counts) >= 15
     assert not Scene(0, SceneSettings(empty=1)).pair(0).rows
+
+
+def test_the_earlier_frame_is_shaken_and_turned() -> None:
+    """The labels are those of the unshaken pair, the later frame too; registration finds the motion."""
+    still, shaken = (
+        Scene(3, SceneSettings(seed=1, noise=0, width=320, height=256, shake=shake, turn=turn, empty=1))
+        for shake, turn in ((0, 0), (6, 2))
+    )
+    for index in range(5):
+        expected, pair = still.pair(index), shaken.pair(index)
+        assert pair.rows == expected.rows
+        frames = [torch.from_numpy(frame).permute(2, 0, 1) for frame in (pair.before, pair.after)]
+        motion = estimate(frames[0], frames[1], Registration.ecc)
+        assert motion is not None
+        centre = motion @ [159.5, 127.5, 1] - [159.5, 127.5]
+        assert np.abs(centre).max() <= 6.2
+        assert np.degrees(abs(np.arctan2(motion[1, 0], motion[0, 0]))) <= 2.1
 
 
 def test_objects_appear_and_leave_when_asked() -> None:
