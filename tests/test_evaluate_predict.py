@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -47,6 +48,24 @@ def test_another_data_set_is_evaluated_whole(run_dir: Path, tmp_path: Path, cli:
     assert result.code == 0, result.err
     figures = json.loads((tmp_path / "run/evaluation/d-all/evaluation.json").read_text())
     assert figures["pairs"] == 6
+
+
+def test_a_shaken_camera_is_aligned(run_dir: Path, tmp_path: Path, cli: Callable) -> None:
+    """Evaluation may align the frames although training did not, and counts where it could not."""
+    root = tmp_path / "shaken"
+    size = ("width=128", "height=96")
+    assert cli("data", "synth", f"out={root}", "pairs=6", "scenes=3", "shake=4", "turn=1", *size).code == 0
+    checkpoint = f"ckpt_path={run_dir / 'checkpoints/best.ckpt'}"
+    found = {}
+    for method in ("none", "phase"):
+        out = tmp_path / method
+        listed = [checkpoint, f"data.root={root}", f"data.registration={method}", f"out={out}", "overlays=6"]
+        assert cli("evaluate", *listed, "trainer.enable_progress_bar=false").code == 0
+        found[method] = json.loads((out / "evaluation.json").read_text())
+    assert "test/unaligned" not in found["none"]
+    assert 0 <= found["phase"]["test/unaligned"] <= 2
+    dark = [np.asarray(Image.open(sorted((tmp_path / name).rglob("*.png"))[0])).mean() for name in found]
+    assert dark[1] < 0.9 * dark[0]  # edges no longer light up
 
 
 def test_other_class_names_are_refused(run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable) -> None:

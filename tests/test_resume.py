@@ -14,10 +14,12 @@ from detr_diff.cli import main
 from tests.conftest import ROOT, TINY
 
 EPOCHS = "stages.first.epochs=2", "stages.second.epochs=3"
+# Everything that is random, and everything that must not make a difference.
+DATA = "data.augment=strong", "data.registration=phase", "data.diff=stack"
 
 
 def words(data_root: Path, runs: Path, workers: int, *extra: str) -> list[str]:
-    listed = ["train", *TINY, f"data.root={data_root}", f"runs={runs}", *EPOCHS]
+    listed = ["train", *TINY, f"data.root={data_root}", f"runs={runs}", *EPOCHS, *DATA]
     return [*listed, "trainer.accumulate_grad_batches=2", f"data.num_workers={workers}", *extra]
 
 
@@ -55,13 +57,14 @@ def unbroken(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs / "train"
 
 
-# Before and at the change of stage.
-@pytest.mark.parametrize(("killed_after", "workers"), [(1, 0), (2, 2)])
+# Before and at the change of stage; the unbroken run has neither workers nor a cache.
+@pytest.mark.parametrize(("killed_after", "workers", "cache"), [(1, 0, "off"), (2, 2, "disk")])
 def test_a_killed_run_ends_like_an_unbroken_one(
-    unbroken: Path, data_root: Path, tmp_path: Path, killed_after: int, workers: int
+    unbroken: Path, data_root: Path, tmp_path: Path, killed_after: int, workers: int, cache: str
 ) -> None:
     run = tmp_path / "train"
-    process = start(words(data_root, tmp_path, workers))
+    listed = words(data_root, tmp_path, workers, f"data.cache={cache}", f"data.cache_dir={tmp_path}/cache")
+    process = start(listed)
     deadline = time.monotonic() + 120
     while epochs_done(run / "checkpoints/last.ckpt") < killed_after:
         assert process.poll() is None, "it ended before it could be killed"
@@ -69,7 +72,7 @@ def test_a_killed_run_ends_like_an_unbroken_one(
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert main(words(data_root, tmp_path, workers, "resume=true")) == 0
+    assert main([*listed, "resume=true"]) == 0
 
     for name in ("last", "best"):
         whole, resumed = load(unbroken / f"checkpoints/{name}.ckpt"), load(run / f"checkpoints/{name}.ckpt")

@@ -110,8 +110,9 @@ def test_a_finished_run_resumes_to_nothing(run_dir: Path, data_root: Path, cli: 
         ["trainer.precision=bf16-mixed", "checkpoint.monitor=val/loss", "data.num_workers=1"],
         ["trainer.val_check_interval=2", "+trainer.limit_test_batches=1", "logger=tensorboard"],
         ["trainer.accumulate_grad_batches=4", "early_stopping.patience=1"],
+        ["data.diff=tolerant", "data.light_compensation=true", "data.augment=strong", "data.cache=memory"],
     ],
-    ids=["stack", "detr", "bf16", "steps", "accumulate"],
+    ids=["stack", "detr", "bf16", "steps", "accumulate", "tolerant"],
 )
 def test_the_settings_work_together(extra: list[str], data_root: Path, tmp_path: Path, cli: Callable) -> None:
     if "model=detr_tiny" in extra:

@@ -16,7 +16,7 @@ from detr_diff.choices import Augment, Cache, Diff, OnError, Places, SplitBy
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.check import CheckReport, check
 from detr_diff.data.convention import LIMIT, unlabelled_share
-from detr_diff.data.dataset import Batch, ImageProcessor, MovedObjectDataset, collate
+from detr_diff.data.dataset import ImageProcessor, MovedObjectDataset, collate
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover
@@ -91,7 +91,6 @@ class MovedObjectDataModule(LightningDataModule):
         self.names = list(names)
         self.processor = processor
         self.comparison = comparison
-        self._unaligned: set[int] = set()
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
                 raise SettingError(f"data.{name}={value}: at least {least}")
@@ -245,18 +244,3 @@ class MovedObjectDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             **settings,
         )
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        # Counted here, as the samples are made in workers.
-        if isinstance(batch, Batch):
-            self._unaligned |= {int(t["index"]) for t in batch.targets if not t["aligned"]}
-        return batch
-
-    def teardown(self, stage: str) -> None:
-        if self._unaligned:
-            log.warning(
-                "data.registration=%s: %d pairs could not be aligned and were compared as they are",
-                self.comparison.registration,
-                len(self._unaligned),
-            )
-            self._unaligned.clear()

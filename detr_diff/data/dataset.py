@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detr_diff.choices import Augment
+from detr_diff.choices import Augment, Registration
 from detr_diff.data.augment import STRENGTHS, Sample, augment
 from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.frame_cache import FrameCache, Frames
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
         masks: int64 [B, H, W], 1 on the picture, 0 on the padding.
         targets: One dict a sample: boxes float [N, 4] cxcywh in [0, 1], class_labels int64 [N],
             size int64 [2] (height and width of the frames in pixels), index int64 [1] (position
-            in the data set), aligned bool [1] (False: the registration gave up).
+            in the data set); with registration also aligned bool [1] (False: it gave up).
     """
 
     images: Tensor
@@ -105,13 +105,15 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
                 donor=None if full else partial(self._donor, generator),
             )
         image = self._compare(sample.frames)
-        return self._normalise(image), {
+        target = {
             "boxes": sample.boxes,
             "class_labels": sample.class_labels,
             "size": torch.tensor([pair.height, pair.width]),
             "index": torch.tensor([index]),
-            "aligned": torch.tensor([frames.aligned]),
         }
+        if self.comparison.registration is not Registration.none:
+            target["aligned"] = torch.tensor([frames.aligned])
+        return self._normalise(image), target
 
     def prepare(self, index: int) -> Frames:
         """Decode, align and resize the frames of a pair; what a cache keeps."""

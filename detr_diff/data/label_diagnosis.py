@@ -15,10 +15,15 @@ FIT = "1: boxes around all that changed, 0: boxes at random"
 def diagnose_labels(evidence: Evidence) -> Iterator[Finding]:
     """The findings, see the single rules below."""
     misread = list(_other_reading(evidence))
-    yield from misread or _misfits(evidence)
     yield from _on_nothing(evidence)
-    if not misread:  # boxes elsewhere leave the right places without a label, no other fault
-        yield from diagnose_places(evidence)
+    if misread:  # boxes elsewhere leave the right places without a label, no other fault
+        yield from misread
+        return
+    places = list(diagnose_places(evidence))
+    yield from places
+    incomplete = any(finding.level is Level.problem for finding in places)
+    # Incomplete labels fit badly here and there, which says nothing new.
+    yield from (bad for bad in _misfits(evidence) if not (incomplete and bad.level is Level.note))
 
 
 def _other_reading(evidence: Evidence) -> Iterator[Finding]:

@@ -157,6 +157,9 @@ class Detector(LightningModule):
         figures = {f"{split}/{key}": value.detach() for key, value in parts.items()}
         figures[f"{split}/loss"] = output.loss.detach()
         self.log_dict(figures, batch_size=len(labels), on_epoch=split != "train", sync_dist=split != "train")
+        gave_up = [not target["aligned"] for target in batch.targets if "aligned" in target]
+        if gave_up:
+            self.log(f"{split}/unaligned", float(sum(gave_up)), on_step=False, on_epoch=True, reduce_fx="sum")
         return output.loss, output
 
     def _evaluate(self, batch: Batch, split: str) -> Predictions:

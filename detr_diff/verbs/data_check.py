@@ -69,7 +69,7 @@ def run(settings: DictConfig) -> int:
                 repeated=pictures.repeated(),
                 shared=shared_files(frame_pairs, splits),
                 one_camera=pictures.one_camera(),
-                split_by=_chosen(split_by, frame_pairs),
+                split_by=_chosen(split_by, frame_pairs, splits),
                 places=description.places,
                 diff=diff,
             )
@@ -112,9 +112,10 @@ def _folder(out: str | None, name: str) -> Iterator[tuple[Path, Path]]:
         raise
 
 
-def _chosen(split_by: SplitBy, pairs: Sequence[FramePair]) -> SplitBy:
-    """What auto stands for, as far as the first pair tells: column where the data names splits."""
-    return SplitBy.column if split_by is SplitBy.auto and pairs[0].split else split_by
+def _chosen(split_by: SplitBy, pairs: Sequence[FramePair], splits: Sequence[str | None]) -> SplitBy:
+    """Column instead of auto where the splits are those that the data names."""
+    named = all(pair.split == split for pair, split in zip(pairs, splits, strict=True))
+    return SplitBy.column if split_by is SplitBy.auto and named else split_by
 
 
 def _look(
