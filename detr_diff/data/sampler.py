@@ -42,5 +42,5 @@ class EpochSampler(Sampler[SampleKey]):
     def __iter__(self) -> Iterator[SampleKey]:
         epoch = self.epoch()
         generator = torch.Generator().manual_seed(seed_for(self.seed, epoch))
-        for position in torch.randperm(self.size, generator=generator).tolist():
-            yield SampleKey(epoch, position)
+        for position in torch.randperm(self.size, generator=generator).numpy():
+            yield SampleKey(epoch, int(position))

@@ -1,8 +1,10 @@
 """Which pair belongs to training, validation and test."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from detr_diff.choices import SplitBy
 from detr_diff.data.frame_pair import FramePair
@@ -49,21 +51,26 @@ def split_pairs(
         unnamed = next((pair.name for pair in pairs if pair.scene is None), None)
         if unnamed is not None:
             raise SettingError(f"data.split_by=scene: pair {unnamed!r} has no scene; set data.scene")
-        units = [str(pair.scene) for pair in pairs]
-    else:
-        units = [pair.name for pair in pairs]
-    position = {unit: _hash(seed, unit) for unit in set(units)}
-    chosen = {
-        unit: "test" if u < test else "val" if u < test + val else "train" for unit, u in position.items()
-    }
+        scenes = [str(pair.scene) for pair in pairs]
+        names = sorted(set(scenes))
+        number = {name: index for index, name in enumerate(names)}
+        chosen = _by_hash(np.array([_hash(seed, name) for name in names]), val, test)
+        return [chosen[number[scene]] for scene in scenes]
+    positions = np.fromiter((_hash(seed, pair.name) for pair in pairs), np.float64, len(pairs))
+    return [*_by_hash(positions, val, test)]
+
+
+def _by_hash(positions: npt.NDArray[np.float64], val: float, test: float) -> list[str]:
+    """The split of each unit, from its place in [0, 1)."""
+    splits = ("test", "train", "val")
+    chosen = np.where(positions < test, 0, np.where(positions < test + val, 2, 1))
     # With few scenes a split can come out empty: then it takes a unit of the largest one.
-    for split in ("train", *(name for name, share in (("val", val), ("test", test)) if share > 0)):
-        counts = Counter(chosen.values())
-        if split not in counts and counts and max(counts.values()) > 1:
-            largest = max(sorted(counts), key=counts.__getitem__)
-            givers = [unit for unit in sorted(position) if chosen[unit] == largest]
-            chosen[min(givers, key=position.__getitem__)] = split
-    return [chosen[unit] for unit in units]
+    for split, share in ((1, 1.0), (2, val), (0, test)):
+        counts = np.bincount(chosen, minlength=3)
+        if share > 0 and not counts[split] and counts.max() > 1:
+            givers = np.nonzero(chosen == counts.argmax())[0]
+            chosen[givers[positions[givers].argmin()]] = split
+    return [splits[index] for index in chosen]
 
 
 def _hash(seed: int, text: str) -> float:
