@@ -197,7 +197,7 @@ def _write_json(
         "spoilt_pairs": report.left_out,
         "problems": [
             {"path": str(p.path), "line": p.line, "message": p.message, "pair": p.pair}
-            for p in report.problems
+            for p in problems
         ],
         "splits": statistics.by_split(),
         "classes": statistics.by_class(),

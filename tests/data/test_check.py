@@ -77,16 +77,16 @@ def test_ready_diff_images_do_not_stack(tmp_path: Path) -> None:
     assert "use data.diff=abs" in str(report.problems[0])
 
 
-def test_the_verb_lists_and_fails(broken: Path, cli: Callable) -> None:
-    result = cli("data", "check", f"data.root={broken}", "max_objects=5")
+def test_the_verb_lists_and_fails(broken: Path, tmp_path: Path, cli: Callable) -> None:
+    result = cli("data", "check", f"data.root={broken}", "max_objects=5", f"out={tmp_path / 'check'}")
     assert result.code == 1
     for start in expected(broken):
         assert start in result.out
     assert "2 usable pairs, 8 spoilt, 9 problems" in result.out
 
 
-def test_the_verb_is_content_with_good_data(data_root: Path, cli: Callable) -> None:
-    result = cli("data", "check", f"data.root={data_root}")
+def test_the_verb_is_content_with_good_data(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    result = cli("data", "check", f"data.root={data_root}", f"out={tmp_path / 'check'}")
     assert result.code == 0
     assert "30 usable pairs, 0 spoilt, 0 problems" in result.out
 
