@@ -196,8 +196,7 @@ def _write_json(
         "usable_pairs": len(report.pairs),
         "spoilt_pairs": report.left_out,
         "problems": [
-            {"path": str(p.path), "line": p.line, "message": p.message, "pair": p.pair}
-            for p in problems
+            {"path": str(p.path), "line": p.line, "message": p.message, "pair": p.pair} for p in problems
         ],
         "splits": statistics.by_split(),
         "classes": statistics.by_class(),

@@ -73,8 +73,8 @@ def main() -> None:
             return [decoded(pair.before), decoded(pair.after)]
 
         def reference(index: int) -> object:
-            frames = [cv2.resize(frame, (640, 480), interpolation=cv2.INTER_LINEAR) for frame in decode(index)]
-            return plain(images=cv2.absdiff(*frames), return_tensors="pt")
+            before, after = (cv2.resize(frame, (640, 480)) for frame in decode(index))
+            return plain(images=cv2.absdiff(before, after), return_tensors="pt")
 
         stores = iter(range(10**6))
 

@@ -8,8 +8,8 @@ from transformers import DetrImageProcessor, RTDetrImageProcessor
 
 from detr_diff.choices import Augment, Diff
 from detr_diff.data.check import check
-from detr_diff.data.description import read_description
 from detr_diff.data.dataset import MovedObjectDataset, collate
+from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.discovery import discover
 from detr_diff.data.image import read_image
