@@ -38,11 +38,11 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Strength:
-    """How far a pair is varied; a value of 0 leaves it out.
+    """How far a pair is varied; a value of 0, of `scale` (1, 1), leaves it out.
 
     Attributes:
         flip: Probability of mirroring left and right.
-        scale: Largest zoom, in or out; its logarithm is uniform.
+        scale: Smallest and largest zoom; its logarithm is uniform.
         translate: Largest shift, as a share of the size; zoomed in, any part can be seen.
         rotate: Largest rotation in degrees.
         light: Largest change of brightness and of contrast of both frames.
@@ -56,7 +56,7 @@ class Strength:
     """
 
     flip: float = 0.0
-    scale: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
     translate: float = 0.0
     rotate: float = 0.0
     light: float = 0.0
@@ -74,7 +74,7 @@ STRENGTHS = {
     Augment.light: Strength(flip=0.5, translate=0.06),
     Augment.strong: Strength(
         flip=0.5,
-        scale=0.7,
+        scale=(0.8, 2.0),
         translate=0.1,
         rotate=2.0,
         light=0.2,
@@ -140,7 +140,8 @@ def move(sample: Sample, strength: Strength, generator: torch.Generator) -> Samp
         frames = functional.horizontal_flip(frames)
         boxes = torch.cat([1 - boxes[:, :1], boxes[:, 1:]], dim=1)
     height, width = frames.shape[-2:]
-    scale = math.exp(zoom * strength.scale)
+    smallest, largest = map(math.log, strength.scale)
+    scale = math.exp(smallest + (zoom + 1) / 2 * (largest - smallest))
     reach = strength.translate + max(0.0, scale - 1) / 2
     x, y = round(shift[0] * reach * width), round(shift[1] * reach * height)
     angle = turn * strength.rotate
