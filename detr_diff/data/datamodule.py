@@ -29,6 +29,7 @@ from detr_diff.errors import SettingError, UserError
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+BOTH_PLACES = (Places.both, Places.changed)
 
 
 class DataError(UserError):
@@ -123,6 +124,11 @@ class MovedObjectDataModule(LightningDataModule):
             self.datasets[split] = self._dataset(report.pairs.take(positions), split == "train")
         counts = {split: len(self.datasets[split]) for split in SPLITS}
         log.info("frame pairs: %s", ", ".join(f"{n} {split}" for split, n in counts.items()))
+        if settings.augment == Augment.strong and self._places() not in BOTH_PLACES:
+            log.info(
+                "data.augment=strong: dataset.yaml does not say that old and new places are labelled "
+                "(labels: both or changed), so no frames are swapped"
+            )
 
     def _check(self) -> CheckReport:
         settings = self.settings
@@ -153,7 +159,7 @@ class MovedObjectDataModule(LightningDataModule):
             self.comparison,
             self.processor,
             Augment(self.settings.augment) if training else Augment.none,
-            reversible=self._places() in (Places.both, Places.changed),
+            reversible=self._places() in BOTH_PLACES,
             seed=self.settings.seed,
             max_objects=self.settings.max_objects,
         )
