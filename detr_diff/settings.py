@@ -62,6 +62,7 @@ class TrainDataSettings(CachedSettings):
     registration: Registration = MISSING
     light_compensation: bool = MISSING
     augment: Augment = MISSING
+    zoom: Optional[List[float]] = MISSING
 
 
 @dataclass

@@ -89,6 +89,8 @@ def test_help_explains_every_setting(cli: Callable) -> None:
         ("predict ckpt_path=x", "not given: out=..."),
         ("predict ckpt_path=x out=y", "ckpt_path=x: no such file"),
         ("data synth out=x pairs=0", "pairs=0: at least 1"),
+        ("data import format=mot src=. out=x moved_iou=2", "moved_iou=2.0: a number from 0 to 1"),
+        ("data export format=foo", "format=foo: Invalid value 'foo', expected one of [coco, yolo]"),
         ("data synth out=x scenes=9 pairs=3", "scenes=9: at most the number of pairs, 3"),
         ("data check data.root=none", "data.root=none: no such folder"),
     ],

@@ -110,7 +110,13 @@ def test_a_finished_run_resumes_to_nothing(run_dir: Path, data_root: Path, cli: 
         ["trainer.precision=bf16-mixed", "checkpoint.monitor=val/loss", "data.num_workers=1"],
         ["trainer.val_check_interval=2", "+trainer.limit_test_batches=1", "logger=tensorboard"],
         ["trainer.accumulate_grad_batches=4", "early_stopping.patience=1"],
-        ["data.diff=tolerant", "data.light_compensation=true", "data.augment=strong", "data.cache=memory"],
+        [
+            "data.diff=tolerant",
+            "data.light_compensation=true",
+            "data.augment=strong",
+            "data.cache=memory",
+            "data.zoom=[1,3]",
+        ],
     ],
     ids=["stack", "detr", "bf16", "steps", "accumulate", "tolerant"],
 )

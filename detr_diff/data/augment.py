@@ -69,8 +69,9 @@ class Strength:
     paste: float = 0.0
 
 
+NO_AUGMENTATION = Strength()
 STRENGTHS = {
-    Augment.none: Strength(),
+    Augment.none: NO_AUGMENTATION,
     Augment.light: Strength(flip=0.5, translate=0.06),
     Augment.strong: Strength(
         flip=0.5,

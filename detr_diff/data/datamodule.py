@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from detr_diff.choices import Augment, Cache, Diff, OnError, Places, SplitBy
+from detr_diff.data.augment import NO_AUGMENTATION, STRENGTHS, Strength
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.check import CheckReport, check
 from detr_diff.data.convention import LIMIT, unlabelled_share
@@ -53,6 +55,7 @@ class MovedObjectDataModule(LightningDataModule):
         subset: Use only so many pairs of each split.
         on_error: refuse, or skip the pairs that have problems.
         augment: none, light or strong; of training images only.
+        zoom: Smallest and largest zoom of the augmentation; None: as `augment` says.
         cache: off, disk or memory: where decoded, aligned and resized frames are kept.
         cache_dir: Folder of the disk cache.
         cache_gb: Largest size of the cache, in gigabytes.
@@ -78,6 +81,7 @@ class MovedObjectDataModule(LightningDataModule):
         subset: int | None = None,
         on_error: str = "refuse",
         augment: str = "none",
+        zoom: Sequence[float] | None = None,
         cache: str = "off",
         cache_dir: str | None = None,
         cache_gb: float = 20.0,
@@ -95,6 +99,8 @@ class MovedObjectDataModule(LightningDataModule):
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
                 raise SettingError(f"data.{name}={value}: at least {least}")
+        if zoom is not None and not (len(zoom) == 2 and 0 < zoom[0] <= zoom[1] < math.inf):
+            raise SettingError(f"data.zoom={list(zoom)}: [smallest, largest], both above 0")
         if subset is not None and subset < 1:
             raise SettingError(f"data.subset={subset}: at least 1")
         self.datasets: dict[str, MovedObjectDataset] = {}
@@ -158,11 +164,15 @@ class MovedObjectDataModule(LightningDataModule):
             pairs,
             self.comparison,
             self.processor,
-            Augment(self.settings.augment) if training else Augment.none,
+            self._strength() if training else NO_AUGMENTATION,
             reversible=self._places() in BOTH_PLACES,
             seed=self.settings.seed,
             max_objects=self.settings.max_objects,
         )
+
+    def _strength(self) -> Strength:
+        strength, zoom = STRENGTHS[Augment(self.settings.augment)], self.settings.zoom
+        return strength if zoom is None else replace(strength, scale=tuple(zoom))
 
     def _places(self) -> Places | None:
         """Which places the labels name, as far as the data set says; another label folder may differ."""

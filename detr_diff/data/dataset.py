@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detr_diff.choices import Augment, Registration
-from detr_diff.data.augment import STRENGTHS, Sample, augment
+from detr_diff.choices import Registration
+from detr_diff.data.augment import NO_AUGMENTATION, Sample, Strength, augment
 from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.frame_cache import FrameCache, Frames
 from detr_diff.data.image import read_image
@@ -52,7 +52,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         pairs: The frame pairs and their objects.
         comparison: How two frames become one image.
         processor: The image processor of the model.
-        augment: How much the pairs are varied.
+        strength: How far the pairs are varied.
         reversible: Whether the labels stay right when the frames are swapped.
         seed: Augmentation is a function of (seed, epoch, position).
         max_objects: An image never gets more objects than this by augmentation.
@@ -63,7 +63,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         pairs: LabelledPairs,
         comparison: Comparison,
         processor: ImageProcessor,
-        augment: Augment = Augment.none,
+        strength: Strength = NO_AUGMENTATION,
         *,
         reversible: bool = False,
         seed: int = 0,
@@ -72,7 +72,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         self.pairs = pairs
         self.comparison = comparison
         self.processor = processor
-        self.strength = STRENGTHS[augment]
+        self.strength = strength
         self.reversible = reversible
         self.seed = seed
         self.max_objects = max_objects
@@ -94,7 +94,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         frames = self._frames(index)
         pair = self.pairs[index]
         sample = self._sample(pair, frames)
-        if self.strength != STRENGTHS[Augment.none]:
+        if self.strength != NO_AUGMENTATION:
             generator = torch.Generator().manual_seed(seed_for(self.seed, epoch, index))
             full = self.max_objects is not None and len(sample.boxes) >= self.max_objects
             sample = augment(

@@ -13,6 +13,7 @@ from detr_diff.data.problem import Problem
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_SMALLEST = float(np.finfo(np.float32).smallest_subnormal)  # less is 0 when boxes become float32
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _parse(fields: list[str], names: Sequence[str]) -> tuple[float, ...] | str:
             return f"{what} {field!r} is not a number"
         if not 0.0 <= value <= 1.0:
             return f"{what} {field} is outside [0, 1]; boxes are divided by the image size"
-        if what in "wh" and np.float32(value) <= 0.0:
+        if what in "wh" and value < _SMALLEST:
             return f"{what} {field} must be greater than 0"
         box.append(value)
     return (int(fields[0]), *box)

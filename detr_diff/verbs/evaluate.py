@@ -82,7 +82,7 @@ def data_as_trained(
     if "registration" in given:
         comparison = replace(comparison, registration=Registration(given.pop("registration")))
     # Another folder need not have the special csv or label folder of the training data.
-    arguments = {**trained, **given, **changed, "augment": "none", "max_objects": None}
+    arguments = {**trained, **given, **changed, "augment": "none", "zoom": None, "max_objects": None}
     return MovedObjectDataModule(
         names=detector.names,
         processor=detector.processor,

@@ -7,6 +7,7 @@ from PIL import Image
 from transformers import DetrImageProcessor, RTDetrImageProcessor
 
 from detr_diff.choices import Augment, Diff
+from detr_diff.data.augment import STRENGTHS
 from detr_diff.data.check import check
 from detr_diff.data.dataset import MovedObjectDataset, collate
 from detr_diff.data.description import read_description
@@ -50,9 +51,9 @@ def test_the_processor_resizes_and_normalises(pairs: LabelledPairs) -> None:
 
 def test_augmentation_is_a_function_of_seed_epoch_and_position(pairs: LabelledPairs) -> None:
     def sample(seed: int, epoch: int) -> torch.Tensor:
-        return MovedObjectDataset(pairs, Comparison(), PLAIN, Augment.strong, seed=seed)[SampleKey(epoch, 3)][
-            0
-        ]
+        return MovedObjectDataset(pairs, Comparison(), PLAIN, STRENGTHS[Augment.strong], seed=seed)[
+            SampleKey(epoch, 3)
+        ][0]
 
     assert torch.equal(sample(0, 1), sample(0, 1))
     assert not torch.equal(sample(0, 1), sample(0, 2))
