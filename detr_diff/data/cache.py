@@ -1,16 +1,18 @@
 """Where prepared frames are kept, and how the cache of a data set is filled."""
 
 import logging
-from collections.abc import Mapping
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from detr_diff.choices import Cache
-from detr_diff.data.dataset import MovedObjectDataset, PreparedFrames
+from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.disk_cache import DiskCache
-from detr_diff.data.frame_cache import FrameCache, Shard, pack
-from detr_diff.data.loading import build_loader
+from detr_diff.data.frame_cache import FrameCache, Frames, Shard, pack
 from detr_diff.data.progress import progress
 from detr_diff.errors import SettingError
 
@@ -60,13 +62,12 @@ def open_store(
         raise SettingError(f"data.cache_dir={folder}: cannot be written to: {error.strerror}") from error
 
 
-def fill(dataset: MovedObjectDataset, store: DiskCache | MemoryCache, workers: int) -> None:
+def fill(dataset: MovedObjectDataset, store: DiskCache | MemoryCache) -> None:
     """Prepare the frames of a data set that are not kept, and use those that are.
 
     Args:
         dataset: Gets the cache.
         store: Where frames are kept; what finds no room there is prepared each time.
-        workers: Processes that prepare.
     """
     cache = FrameCache(dataset.pairs.contents[dataset.pairs.rows])
     with store.filling() if isinstance(store, DiskCache) else nullcontext():
@@ -75,20 +76,33 @@ def fill(dataset: MovedObjectDataset, store: DiskCache | MemoryCache, workers: i
                 if cache.add(shard):
                     store.keep(path)
         missing = cache.missing()
-        if len(missing):
-            frames = build_loader(
-                PreparedFrames(dataset, missing), workers, batch_size=None, collate_fn=_as_it_is
-            )
-            for shard in pack(cache.keys[missing], progress(frames, "filling the cache", len(missing))):
-                stored = store.store(shard)
-                if stored is None:
-                    break
-                cache.add(stored)
+        frames = progress(_prepared(dataset, missing.tolist()), "filling the cache", len(missing))
+        for shard in pack(cache.keys[missing], frames):
+            stored = store.store(shard)
+            if stored is None:
+                break
+            cache.add(stored)
     left = len(cache.missing())
     if left:
         log.warning("data.cache_gb is too small: %d of %d pairs are not cached", left, len(dataset))
     dataset.cache = cache
 
 
-def _as_it_is(frames: Any) -> Any:
-    return frames
+def _prepared(dataset: MovedObjectDataset, rows: Sequence[int]) -> Iterator[Frames]:
+    """The prepared frames of these pairs, in order, made on all cores.
+
+    By threads: decoding and resizing let go of Python's lock, and nothing has to be copied between
+    processes.
+    """
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Frames]] = deque()
+        try:
+            for row in rows:
+                waiting.append(pool.submit(dataset.prepare, row))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -192,7 +192,7 @@ class MovedObjectDataModule(LightningDataModule):
         recipe = self.datasets["all"].recipe()
         store = open_store(Cache(settings.cache), settings.cache_dir, settings.cache_gb, recipe)
         for split in splits:
-            fill(self.datasets[split], store, settings.num_workers)
+            fill(self.datasets[split], store)
 
     def require(self, *splits: str) -> None:
         """Refuse to go on without pairs in these splits.

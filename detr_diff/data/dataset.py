@@ -5,8 +5,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -181,25 +179,6 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             return frames[0]
         before, after = frames
         return diff_image(before, after, self.comparison.diff, self.comparison.light_compensation)
-
-
-class PreparedFrames(Dataset[Frames]):
-    """The prepared frames of some pairs of a data set, for its cache.
-
-    Args:
-        dataset: The data set.
-        rows: int64 [n], positions in it.
-    """
-
-    def __init__(self, dataset: MovedObjectDataset, rows: npt.NDArray[np.int64]) -> None:
-        self.dataset = dataset
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Frames:
-        return self.dataset.prepare(int(self.rows[index]))
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
