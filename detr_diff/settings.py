@@ -163,8 +163,8 @@ class SynthSettings:
 
 
 @dataclass
-class CheckSourceSettings:
-    """Which frame pairs are checked, and with which diff they shall be learnt."""
+class DividedSettings:
+    """A data set and how it is divided."""
 
     root: str = MISSING
     pairs: Optional[str] = MISSING
@@ -174,6 +174,12 @@ class CheckSourceSettings:
     split_by: SplitBy = MISSING
     val: float = MISSING
     test: float = MISSING
+
+
+@dataclass
+class CheckSourceSettings(DividedSettings):
+    """Which frame pairs are checked, and with which diff they shall be learnt."""
+
     diff: Diff = MISSING
 
 
@@ -230,17 +236,9 @@ class ImportSettings:
 
 
 @dataclass
-class ExportSourceSettings:
+class ExportSourceSettings(DividedSettings):
     """Which frame pairs are exported."""
 
-    root: str = MISSING
-    pairs: Optional[str] = MISSING
-    labels: Optional[str] = MISSING
-    names: Optional[List[str]] = MISSING
-    scene: Optional[str] = MISSING
-    split_by: SplitBy = MISSING
-    val: float = MISSING
-    test: float = MISSING
     on_error: OnError = MISSING
 
 
