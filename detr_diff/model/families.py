@@ -5,6 +5,7 @@ from typing import Any
 
 import transformers
 
+from detr_diff.choices import ClassLoss
 from detr_diff.errors import SettingError, nearest
 
 # Blocks from the pixels up. A stage names them to say what learns.
@@ -48,6 +49,7 @@ class Family:
         model: Name of its detection class in transformers.
         processor: Name of its image processor class in transformers.
         blocks: Block to regular expression of the parameter names; the first match wins.
+        class_loss: What its class loss is divided by.
         multiple_of: What height and width of the input must be a multiple of.
     """
 
@@ -55,6 +57,7 @@ class Family:
     model: str
     processor: str
     blocks: dict[str, str]
+    class_loss: ClassLoss
     multiple_of: int = 1
 
     @property
@@ -88,6 +91,7 @@ FAMILIES = {
             "class_head": r"class_labels_classifier\.",
             "box_head": r"bbox_predictor\.",
         },
+        class_loss=ClassLoss.queries,
     ),
     # Zhao et al. 2023, arXiv:2304.08069. The queries are picked from the encoder by enc_output.
     "rt_detr": Family(
@@ -103,6 +107,7 @@ FAMILIES = {
             "decoder": r"model\.(decoder|decoder_input_proj)\.",
             "queries": r"model\.(enc_output|weight_embedding)\.",
         },
+        class_loss=ClassLoss.objects,
         multiple_of=32,
     ),
 }
