@@ -13,8 +13,10 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR
 from wanted import STEPS, wanted
 
 FOLDER = Path(__file__).parent / "schedules"
-CONTROL, BACKBONE, BASE, FTS = "no staging", "BackboneFinetuning", "BaseFinetuning", "finetuning-scheduler"
-FIT, SETTER = "fit(ckpt_path=...)", "trainer.ckpt_path = ..."  # the two ways to resume
+OURS, CONTROL = "detr_diff", "no staging"
+BACKBONE, BASE, FTS = "BackboneFinetuning", "BaseFinetuning", "finetuning-scheduler"
+FIT, SETTER = "fit(ckpt_path=...)", "trainer.ckpt_path = ..."  # Lightning's two ways to resume
+RESUME = "resume=true"
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Attempt:
     way: str
     schedule: str
     how: str
-    callbacks: Callable[[], list[Callback]]
-    optimizer: Callable[[TinyDetr], Any]
+    callbacks: Callable[[], list[Callback]] = list
+    optimizer: Callable[[TinyDetr], Any] | None = None
     step_start: Callable[[TinyDetr], None] | None = None
     own_code: str = ""
 
@@ -51,7 +53,14 @@ class Attempt:
     @property
     def calls(self) -> tuple[str, ...]:
         """How it is resumed; the one that its manual shows last."""
+        if self.way == OURS:
+            return (RESUME,)
         return (FIT, SETTER) if self.way == FTS else (FIT,)
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """What it is run with in two processes."""
+        return ("auto",) if self.way == OURS else ("ddp", "ddp_find_unused_parameters_true")
 
 
 def learning(module: TinyDetr) -> Optimizer:
@@ -118,6 +127,8 @@ def scheduler(name: str, **settings: Any) -> Callable[[], list[Callback]]:
 
 
 ATTEMPTS = [
+    Attempt(OURS, "report", "settings: stages"),  # see command.py
+    Attempt(OURS, "gradual", "settings: stages"),
     Attempt(CONTROL, "", "everything learns, a LambdaLR", list, with_lambda),
     Attempt(
         BACKBONE,

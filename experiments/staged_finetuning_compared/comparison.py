@@ -1,7 +1,7 @@
 """Two runs compared bit for bit."""
 
 import torch
-from run import Outcome
+from record import Outcome
 from wanted import EPOCHS, STEPS
 
 COLUMNS = ("learning and rates", "weights", "optimizer state", "seen")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 from attempts import ATTEMPTS
-from run import Outcome, train
+from record import Outcome
+from run import train
 from wanted import EPOCHS, deviation, part_of
-
-STRATEGIES = ("ddp", "ddp_find_unused_parameters_true")
 
 
 def differ(outcomes: list[Outcome]) -> str:
@@ -36,7 +35,7 @@ def main() -> None:
         (alone,) = train(attempt, folder / f"ddp/{number}/alone")
         if alone.error or (attempt.schedule and deviation(attempt.schedule, alone.rates)):
             continue
-        for strategy in STRATEGIES:
+        for strategy in attempt.strategies:
             outcomes = train(attempt, folder / f"ddp/{number}/{strategy}", strategy=strategy, ranks=2)
             error = next((outcome.error for outcome in outcomes if outcome.error), "")
             seen = error or differ(outcomes)

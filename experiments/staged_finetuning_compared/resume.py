@@ -10,18 +10,20 @@ import csv
 import sys
 from pathlib import Path
 
+import torch
 from attempts import ATTEMPTS, Attempt
 from comparison import COLUMNS, compare
-from run import Outcome, train
+from record import Outcome
+from run import train
 from wanted import STEPS, deviation
 
 # Epoch and batch before which it is killed. The thaws are at epochs 2 and 4.
 POINTS = [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (1, 3), (2, 3), (3, 3), (4, 3), (5, 3)]
 
 
-def newest(folder: Path) -> Path:
-    """The checkpoint of the largest step."""
-    return max(folder.glob("*.ckpt"), key=lambda path: int(path.stem.rpartition("=")[2]))
+def newest(run: Path) -> Path:
+    """The checkpoint that was written last."""
+    return max(run.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
 
 
 def main() -> None:
@@ -51,8 +53,9 @@ def killed_and_resumed(
     """Kill before that batch, resume in each way, compare."""
     (killed,) = train(attempt, run, kill=(epoch, batch))
     assert killed.error == "killed", killed.error
-    checkpoint = newest(run / "checkpoints")
-    assert checkpoint.stem.endswith(f"step={epoch * STEPS + batch}")
+    checkpoint = newest(run)
+    step = torch.load(checkpoint, weights_only=False)["global_step"]
+    assert step == epoch * STEPS + batch, (checkpoint, step)
     rows = []
     for call in attempt.calls:
         (resumed,) = train(attempt, run, resume=checkpoint, call=call)
