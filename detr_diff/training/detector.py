@@ -73,6 +73,8 @@ class Detector(LightningModule):
         self.names = self.architecture.names
         self.processor = build_processor(self.architecture)
         self.detr = build_model(self.architecture) if detr is None else detr
+        # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
+        self.detr.requires_grad_(True)
         # Convolutions are faster on it.
         self.detr.to(memory_format=torch.channels_last)
         self.average = None if ema_decay is None else WeightAverage(self.detr, ema_decay)
