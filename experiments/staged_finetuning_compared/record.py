@@ -40,7 +40,11 @@ class Record(Callback):
 
     def on_train_end(self, trainer: Trainer, module: Any) -> None:
         (optimizer,) = trainer.optimizers
-        state = {name: dict(optimizer.state[p]) for name, p in module.detr.named_parameters() if p in optimizer.state}
+        state = {
+            name: dict(optimizer.state[p])
+            for name, p in module.detr.named_parameters()
+            if p in optimizer.state
+        }
         found = {"rates": self.rates, "weights": self.weights, "optimizer": state}
         torch.save(found, self.folder / f"end{trainer.global_rank}.pt")
 
@@ -90,5 +94,5 @@ def read(folder: Path, rank: int) -> Outcome:
     """The outcome of one process."""
     error, end = folder / f"error{rank}.txt", folder / f"end{rank}.pt"
     if error.exists():
-        return Outcome(error.read_text().strip().splitlines()[0])
+        return Outcome(error.read_text().strip().splitlines()[0][:160])
     return Outcome(**torch.load(end)) if end.exists() else Outcome("killed")
