@@ -13,7 +13,6 @@ from typing import Any, Self, get_type_hints
 import psutil
 
 from detr_diff.choices import RunState
-from detr_diff.errors import UserError
 
 STATUS = "status.json"
 # A process that cannot be looked at is taken for dead when its last heartbeat is older.
@@ -131,15 +130,13 @@ def read_status(folder: Path) -> Status | None:
     """What status.json of a run folder says; None when there is none.
 
     Raises:
-        UserError: It is not one that a run wrote.
+        OSError: It cannot be read.
+        ValueError: It is not one that a run wrote.
     """
-    path = folder / STATUS
     try:
-        return Status.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return Status.from_json(json.loads((folder / STATUS).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a status of a run ({error})") from error
 
 
 @cache

@@ -18,8 +18,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 Curve = npt.NDArray[np.float64]
 
 # Distinct for the colour-blind too (Okabe and Ito 2008, then Tol 2021); as many as there are blocks.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-COLOURS += ("#882255", "#999933", "#AA4499", "#8C8C8C")
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#882255", "#999933", "#AA4499", "#8C8C8C"),
+)
 SHADES = ("#f4f4f4", "#e3e7ec")
 APART = 15.0  # a log axis when the peaks are more than so many times apart
 LINE = 110  # letters of the legend that fit beside each other
@@ -28,13 +30,7 @@ MOST = 4000  # steps drawn; the figure has fewer pixels
 
 @dataclass(frozen=True)
 class Span:
-    """The place of a stage on the figure.
-
-    Attributes:
-        name: Of the stage.
-        steps: Its optimizer steps.
-        epochs: Its epochs.
-    """
+    """A stage on the figure: its name, and how many optimizer steps and epochs it has."""
 
     name: str
     steps: int
@@ -56,10 +52,19 @@ def draw_schedule(
     steps: Sequence[int] | None = None,
     aliases: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Draw the learning rates; blocks with the same curve share a line, a frozen block has none.
+    """Write `schedule_figure` as a PNG; an older one is overwritten."""
+    schedule_figure(spans, rates, steps, aliases).savefig(path, format="png")
+
+
+def schedule_figure(
+    spans: Sequence[Span],
+    rates: Mapping[str, Sequence[float]],
+    steps: Sequence[int] | None = None,
+    aliases: Mapping[str, Sequence[str]] | None = None,
+) -> Figure:
+    """The learning rates; blocks with the same curve share a line, a frozen block has none.
 
     Args:
-        path: Of the PNG; it is overwritten.
         spans: The stages in order.
         rates: Block to its learning rate at each of the steps, 0 where it does not learn.
         steps: The optimizer steps of the rates, ascending; None: all, from 0.
@@ -99,7 +104,7 @@ def draw_schedule(
     if frozen:
         axes.plot([], [], color="none", label=f"frozen: {frozen}")
     _legend(figure, axes)
-    figure.savefig(path, format="png")
+    return figure
 
 
 def _shared(rates: Mapping[str, Sequence[float]], count: int) -> list[tuple[Curve, list[str]]]:

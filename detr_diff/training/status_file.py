@@ -41,10 +41,12 @@ class StatusFile:
 
     def __init__(self, folder: Path, status: Status, before: Status | None, writes: bool = True) -> None:
         self.path = folder / STATUS
-        self.status = status
         self.before = before
         self.writes = writes
         self.trained = False
+        self._progress = status
+        # Apart from the progress: a signal may say so while a heartbeat is being put together.
+        self._ending: dict[str, Any] = {}
         self._clock = time.monotonic()
         self._seconds = status.seconds
         self._written = -math.inf
@@ -66,8 +68,8 @@ class StatusFile:
         before = None
         try:
             before = read_status(folder)
-        except UserError as error:
-            log.warning("%s; it is written anew", error)
+        except (OSError, ValueError) as error:
+            log.warning("%s: not readable (%s); it is written anew", folder / STATUS, error)
         now = datetime.now(UTC).replace(microsecond=0)
         own = psutil.Process()
         if (
@@ -98,6 +100,11 @@ class StatusFile:
         file.report(force=True)
         return file
 
+    @property
+    def status(self) -> Status:
+        """What the file says, or will say when it can be written."""
+        return replace(self._progress, **self._ending)
+
     def due(self) -> bool:
         """Whether it is time for a heartbeat."""
         return self.writes and time.monotonic() - self._written >= EVERY
@@ -109,14 +116,14 @@ class StatusFile:
             force: Write even though the last heartbeat is not long ago.
             **progress: Fields of Status.
         """
-        self.status = replace(self.status, **progress)
+        self._progress = replace(self._progress, **progress)
         self.trained |= bool(progress)
-        if self.status.state is RunState.running and (force or self.due()):
+        if not self._ending and (force or self.due()):
             self._write()
 
     def went_on(self) -> None:
         """Count that training went on from a checkpoint."""
-        self.status = replace(self.status, resumed=self.status.resumed + 1)
+        self._progress = replace(self._progress, resumed=self._progress.resumed + 1)
 
     def finished(self) -> None:
         """All is done."""
@@ -150,29 +157,27 @@ class StatusFile:
 
     def _end(self, state: RunState, **why: Any) -> None:
         """Write how it ended; the first reason counts."""
-        if self.status.state is RunState.running:
-            self.status = replace(self.status, state=state, **why)
+        self._ending = self._ending or {"state": state, **why}
         before = self.before
         if before and before.state is RunState.finished and not self.trained:
             # It was looked at again, nothing more.
-            self.status = before
-            self._replace()
+            self._replace(before)
         else:
-            # Again even when it is written: a heartbeat that a signal interrupted may have come later.
+            # Again even when it is written: a heartbeat that the signal interrupted has come later.
             self._write()
 
     def _write(self) -> None:
         now = datetime.now(UTC).replace(microsecond=0)
         seconds = round(self._seconds + time.monotonic() - self._clock, 1)
-        self.status = replace(self.status, heartbeat=now, seconds=seconds)
-        self._replace()
+        self._progress = replace(self._progress, heartbeat=now, seconds=seconds)
+        self._replace(self.status)
 
-    def _replace(self) -> None:
+    def _replace(self, status: Status) -> None:
         if not self.writes:
             return
         self._written = time.monotonic()
         try:
-            write_whole(self.path, json.dumps(self.status.to_json(), indent=2) + "\n")
+            write_whole(self.path, json.dumps(status.to_json(), indent=2) + "\n")
         except OSError as error:
             if not self._complained:
                 log.warning("%s cannot be written (%s); training goes on", self.path, error.strerror or error)
