@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 
-from detr_diff import __version__
 from detr_diff.training.status_file import first_process
 from detr_diff.training.whole_file import write_whole
 
@@ -100,7 +99,7 @@ def environment(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "host": socket.gethostname(),
         "argv": list(command),
         "folder": os.getcwd(),
-        "detr_diff": __version__,
+        "detr_diff": _version("detr-diff"),
         "git": git_revision(CODE),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -17,11 +17,17 @@ class StatusCallback(Callback):
 
     def __init__(self, status: StatusFile) -> None:
         self.status = status
+        self.stage: dict[str, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step > 0:
             self.status.went_on()
+        self.stage = _stage(trainer)
         self._report(trainer, force=True)
+
+    # After the last epoch there is no stage to ask for, so it is kept.
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stage = _stage(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -62,7 +68,7 @@ class StatusCallback(Callback):
 
     def _report(self, trainer: Trainer, force: bool = False) -> None:
         if trainer.is_global_zero and (force or self.status.due()):
-            self.status.report(force=True, **_stage(trainer), **_best(trainer), **_place(trainer))
+            self.status.report(force=True, **self.stage, **_best(trainer), **_place(trainer))
 
 
 def _place(trainer: Trainer) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def test_the_progress_is_in_the_status(tmp_path: Path) -> None:
 
 def test_resuming_is_counted_when_it_went_on_from_a_checkpoint(tmp_path: Path) -> None:
     first = fit(tmp_path, epochs=1)
-    assert (first.epoch, first.stage, first.resumed) == (1, "second", 0)
+    assert (first.epoch, first.stage, first.resumed) == (1, "first", 0)
     second = fit(tmp_path, resume=True)
     assert (second.epoch, second.step, second.resumed) == (3, 12, 1)
     assert second.started == first.started
