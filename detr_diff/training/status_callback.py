@@ -89,4 +89,4 @@ def _best(trainer: Trainer) -> dict[str, Any]:
         monitor, score = getattr(callback, "monitor", None), getattr(callback, "best_model_score", None)
         if monitor is not None and score is not None and math.isfinite(float(score)):
             return {"monitor": monitor, "mode": getattr(callback, "mode", None), "best": float(score)}
-    return {}
+    return {"best": None}

@@ -78,7 +78,7 @@ def fit(folder: Path, *more: Callback, epochs: int = 3, resume: bool = False) ->
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        checkpoint = folder / "last.ckpt" if resume else None
+        checkpoint = folder / "last.ckpt" if (folder / "last.ckpt").exists() else None
         trainer.fit(Line(), loader(), loader(), ckpt_path=checkpoint, weights_only=True)
         trainer.test(trainer.lightning_module, loader(), verbose=False)
     found = read_status(folder)
@@ -102,6 +102,21 @@ def test_resuming_is_counted_when_it_went_on_from_a_checkpoint(tmp_path: Path) -
     assert (second.epoch, second.step, second.resumed) == (3, 12, 1)
     assert second.started == first.started
     assert second.seconds >= first.seconds
+
+
+def test_a_run_that_resumes_from_nothing_forgets_what_it_had(tmp_path: Path) -> None:
+    StatusFile.begin(tmp_path).report(force=True, step=5, epoch=2, best=0.99)
+
+    class Look(Callback):
+        def on_train_batch_start(self, *_) -> None:
+            self.found = self.found or read_status(tmp_path)
+
+        found: Status | None = None
+
+    look = Look()
+    assert fit(tmp_path, look, resume=True).resumed == 0
+    assert look.found is not None
+    assert (look.found.step, look.found.epoch, look.found.best) == (0, 0, None)
 
 
 def test_a_long_validation_does_not_look_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
