@@ -21,6 +21,11 @@ def model_of(name: str) -> torch.nn.Module:
     settings = yaml.safe_load((ROOT / f"conf/model/{MODELS[name]}.yaml").read_text())["config"]
     settings |= {"num_denoising": 0} if name == "rt_detr" else {}
     model, _, _ = load_model(name, ["a", "b"], config=settings)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # statistics of what it has seen
+    with torch.no_grad():
+        model(pixel_values=batch(name)[0])
     return model.eval()  # no dropout, and batch norm that does not know its batch
 
 
