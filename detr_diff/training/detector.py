@@ -74,6 +74,8 @@ class Detector(LightningModule):
         self.names = self.architecture.names
         self.processor = build_processor(self.architecture)
         self.detr = build_model(self.architecture) if detr is None else detr
+        # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
+        self.detr.requires_grad_(True)
         # Convolutions are faster on it. And torch 2.15 gives wrong gradients of batch norm for a
         # single image in the other layout, when they come from a transposed view as in RT-DETR.
         self.detr.to(memory_format=torch.channels_last)
