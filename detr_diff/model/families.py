@@ -6,6 +6,14 @@ from typing import Any
 import transformers
 
 from detr_diff.errors import SettingError, nearest
+from detr_diff.model.cuts import (
+    DETR_DECODER,
+    DETR_ENCODER,
+    FEATURE_MAPS,
+    HYBRID_ENCODER,
+    LAST_FEATURE_MAP,
+    Cut,
+)
 
 # Blocks from the pixels up. A stage names them to say what learns.
 BLOCKS = (
@@ -49,6 +57,7 @@ class Family:
         processor: Name of its image processor class in transformers.
         blocks: Block to regular expression of the parameter names; the first match wins.
         multiple_of: What height and width of the input must be a multiple of.
+        cuts: Where the outputs of frozen blocks can be kept.
     """
 
     config: str
@@ -56,6 +65,7 @@ class Family:
     processor: str
     blocks: dict[str, str]
     multiple_of: int = 1
+    cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
 
     @property
     def config_class(self) -> Any:
@@ -88,6 +98,7 @@ FAMILIES = {
             "class_head": r"class_labels_classifier\.",
             "box_head": r"bbox_predictor\.",
         },
+        cuts=(LAST_FEATURE_MAP, DETR_ENCODER, DETR_DECODER),
     ),
     # Zhao et al. 2023, arXiv:2304.08069. The queries are picked from the encoder by enc_output.
     "rt_detr": Family(
@@ -104,6 +115,7 @@ FAMILIES = {
             "queries": r"model\.(enc_output|weight_embedding)\.",
         },
         multiple_of=32,
+        cuts=(FEATURE_MAPS, HYBRID_ENCODER),
     ),
 }
 
