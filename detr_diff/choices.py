@@ -115,7 +115,26 @@ class OnError(StrEnum):
 
 
 class Schedule(StrEnum):
-    """Learning rate after the warm-up: constant, or cosine from the peak to 0, in cycles."""
+    """Learning rate after the warm-up: constant, linear to 0, or cosine to 0, in cycles."""
 
     constant = "constant"
+    linear = "linear"
     cosine = "cosine"
+
+
+class Normalize(StrEnum):
+    """What the loss is divided by: the objects of the whole optimizer step, or of each batch."""
+
+    step = "step"
+    batch = "batch"
+
+
+class ClassLoss(StrEnum):
+    """What the class loss of a DETR is divided by.
+
+    objects: the number of objects (sigmoid losses); queries: the weights of all queries (softmax
+        cross entropy with a no-object class).
+    """
+
+    objects = "objects"
+    queries = "queries"

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from detr_diff import __version__
@@ -25,27 +25,43 @@ USAGE = "usage: detr-diff <verb> [key=value ...]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code: 0 done, 1 failed, 2 wrong usage."""
+    """The command; returns its exit code: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    traceback = "debug=true" in words or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    return told(lambda: _run(words), "debug=true" in words or os.environ.get("HYDRA_FULL_ERROR") == "1")
+
+
+def told(run: Callable[[], object], traceback: bool) -> int:
+    """Run something and tell an error in one line; returns the exit code.
+
+    Args:
+        run: Gives an exit code, or anything else for 0.
+        traceback: Let errors through.
+    """
+    silent = int(os.environ.get("RANK", "0")) > 0  # the first of several processes tells it
     try:
-        return _run(words)
+        code = run()
+        return code if isinstance(code, int) else 0
     except UserError as error:
         if traceback:
             raise
-        print(f"detr-diff: {error}", file=sys.stderr)
+        _tell(str(error), silent)
         return error.exit_code
     except KeyboardInterrupt:
-        print("detr-diff: interrupted", file=sys.stderr)
+        _tell("interrupted", silent)
         return 130
     except Exception as error:
         if traceback:
             raise
         lines = str(error).strip().splitlines() or [""]
-        print(f"detr-diff: {type(error).__name__}: {lines[0]}", file=sys.stderr)
+        _tell(f"{type(error).__name__}: {lines[0]}", silent)
         for note in getattr(error, "__notes__", ["debug=true shows where"]):
-            print(f"detr-diff: {note}", file=sys.stderr)
+            _tell(note, silent)
         return 1
+
+
+def _tell(message: str, silent: bool) -> None:
+    if not silent:
+        print(f"detr-diff: {message}", file=sys.stderr)
 
 
 def _run(words: list[str]) -> int:

@@ -11,6 +11,7 @@ from detr_diff.choices import (
     Diff,
     ExportFormat,
     ImportFormat,
+    Normalize,
     OnError,
     Pictures,
     Places,
@@ -84,17 +85,41 @@ class OptimizerSettings:
 
 @dataclass
 class CheckpointSettings:
-    """Which checkpoint is the best."""
+    """Which checkpoint is the best, and how often a run can be resumed from."""
 
     monitor: str = MISSING
+    every_n_steps: int = MISSING
 
 
 @dataclass
 class EarlyStoppingSettings:
     """When to stop before the last epoch."""
 
+    monitor: Optional[str] = MISSING
     patience: Optional[int] = MISSING
     min_delta: float = MISSING
+
+
+@dataclass
+class LossSettings:
+    """How the loss is normalised."""
+
+    normalize: Normalize = MISSING
+
+
+@dataclass
+class EmaSettings:
+    """The average of the weights."""
+
+    decay: Optional[float] = MISSING
+
+
+@dataclass
+class GuardSettings:
+    """What stops a training that cannot work."""
+
+    first_batch: int = MISSING
+    skips: int = MISSING
 
 
 @dataclass
@@ -110,9 +135,12 @@ class TrainSettings:
     data: TrainDataSettings = MISSING
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings = MISSING
+    loss: LossSettings = MISSING
+    ema: EmaSettings = MISSING
     stages: Dict[str, Any] = MISSING
     checkpoint: CheckpointSettings = MISSING
     early_stopping: EarlyStoppingSettings = MISSING
+    guards: GuardSettings = MISSING
     trainer: Dict[str, Any] = MISSING
     logger: Dict[str, Any] = MISSING
 

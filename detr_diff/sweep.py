@@ -17,6 +17,7 @@ from rich.table import Table
 from detr_diff.compose import register_schemas
 from detr_diff.errors import SettingError
 from detr_diff.help import CONF
+from detr_diff.launch import STOPPED, launch, launched, processes
 from detr_diff.text import render
 
 log = logging.getLogger(__name__)
@@ -50,18 +51,15 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
     register_schemas()
     sys.argv = ["detr-diff", *overrides, *(["--multirun"] if sweep else [])]
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
-    if not sweep:
-        try:
-            main(train_job)()
-        except Stopped as stopped:
-            raise stopped.error from None
-        return 0
     try:
         main(train_job)()
+    except Stopped as stopped:
+        raise stopped.error from None
     except SystemExit as stopped:
-        print("detr-diff: the sweep did not start", file=sys.stderr)
+        if sweep:
+            print("detr-diff: the sweep did not start", file=sys.stderr)
         return int(stopped.code or 1)
-    return close_sweep(folder)
+    return close_sweep(folder) if sweep else 0
 
 
 def has_results(folder: Path) -> bool:
@@ -74,27 +72,52 @@ def train_job(settings: DictConfig) -> float | None:
     """One training job in the folder that Hydra made for it.
 
     A failure leaves traceback.txt there. Alone, the job raises; in a multirun it returns nan, so
-    that the other jobs run and a sweeper sees a value that is not a number.
+    that the other jobs run and a sweeper sees a value that is not a number. A signal to stop
+    stops the multirun too.
     """
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     sweep = job.mode is RunMode.MULTIRUN
-    (folder / TRACEBACK).unlink(missing_ok=True)
     if sweep:
         (folder / OVERRIDES).write_text("\n".join(job.overrides.task) + "\n", encoding="utf-8")
     group = settings.run_name if sweep else None
     try:
         OmegaConf.resolve(settings)
+        count = processes(settings.trainer)
+        if count == 1 or launched():
+            return guarded(settings, folder, group)
+        launch(count, settings, folder, group)
+        from detr_diff.training.run import best_score
+
+        return best_score(folder / "checkpoints" / "last.ckpt")
+    except Exception as error:
+        if not sweep or getattr(error, "exit_code", 1) == STOPPED:
+            raise Stopped(error) from error
+        log.error("job %s failed: %s", job.job.num, error)
+        return float("nan")
+
+
+def guarded(settings: DictConfig, folder: Path, group: str | None) -> float:
+    """Train; a failure leaves traceback.txt in the run folder.
+
+    Args:
+        settings: Of the job.
+        folder: Of the run.
+        group: Name of the multirun.
+
+    Returns:
+        The best value of the monitored metric.
+    """
+    (folder / TRACEBACK).unlink(missing_ok=True)
+    try:
         from detr_diff.verbs.train import train
 
         return train(settings, folder, group)
     except Exception as error:
-        (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
-        if not sweep:
+        if getattr(error, "exit_code", 1) != STOPPED:
+            (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
             error.add_note(f"traceback in {folder / TRACEBACK}")
-            raise Stopped(error) from error
-        log.error("job %s failed: %s", job.job.num, error)
-        return float("nan")
+        raise
 
 
 class Stopped(BaseException):

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,14 +18,15 @@ from detr_diff.data.augment import NO_AUGMENTATION, STRENGTHS, Strength
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.check import CheckReport, check
 from detr_diff.data.convention import LIMIT, unlabelled_share
-from detr_diff.data.dataset import ImageProcessor, MovedObjectDataset, collate
+from detr_diff.data.dataset import Batch, ImageProcessor, MovedObjectDataset, collate
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover
 from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.loading import build_loader
-from detr_diff.data.sampler import EpochSampler
+from detr_diff.data.sampler import EpochBatches, InOrder, Share, Shuffled, batches_of
 from detr_diff.data.split import split_pairs, subset
+from detr_diff.data.windows import Windows
 from detr_diff.errors import SettingError, UserError
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ class MovedObjectDataModule(LightningDataModule):
         if subset is not None and subset < 1:
             raise SettingError(f"data.subset={subset}: at least 1")
         self.datasets: dict[str, MovedObjectDataset] = {}
+        # A stage may have its own batch size; training sets this.
+        self.batch_size_at: Callable[[int], int | None] = lambda epoch: None
 
     def setup(self, stage: str | None = None) -> None:
         """Discover, check and split; once, whatever the stage.
@@ -224,24 +227,39 @@ class MovedObjectDataModule(LightningDataModule):
                 self.comparison.diff,
             )
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        sampler = EpochSampler(len(self.datasets["train"]), self.settings.seed, self._epoch)
-        return self._loader("train", sampler=sampler)
+    def train_dataloader(self) -> Windows:
+        share = self._share()
+        order = Shuffled(len(self.datasets["train"]), self.settings.seed)
+        size = self.batch_size_at(self._epoch()) or self.settings.batch_size
+        sampler = EpochBatches(order, size, share, self._epoch, self._start)
+        trainer: Any = self.trainer
+        return Windows(
+            self._loader("train", sampler),
+            trainer.accumulate_grad_batches,
+            lambda: int(trainer.num_training_batches) - self._start(),
+        )
+
+    def first_batch(self) -> Batch:
+        """The first training batch of this process."""
+        order = Shuffled(len(self.datasets["train"]), self.settings.seed)
+        size = self.batch_size_at(0) or self.settings.batch_size
+        keys = next(iter(EpochBatches(order, size, self._share())))
+        return collate([self.datasets["train"][key] for key in keys])
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader("val")
+        return self.loader("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader("test")
+        return self.loader("test")
 
     def loader(self, split: str) -> DataLoader[Any]:
         """Batches of train, val, test or all, in the order found and without augmentation."""
-        return self._loader(split)
+        order = InOrder(len(self.datasets[split]))
+        return self._loader(split, EpochBatches(order, self.settings.batch_size, self._share()))
 
-    def train_batches(self, processes: int = 1) -> int:
-        """Training batches of an epoch for each of several processes."""
-        samples = math.ceil(len(self.datasets["train"]) / processes)
-        return math.ceil(samples / self.settings.batch_size)
+    def train_batches(self, batch_size: int | None = None, processes: int = 1) -> int:
+        """Training batches of an epoch, the same for each of several processes."""
+        return batches_of(len(self.datasets["train"]), batch_size or self.settings.batch_size, processes)
 
     def _epoch(self) -> int:
         # `processed`, not `current_epoch`: on resume the latter is one behind at this point.
@@ -250,13 +268,22 @@ class MovedObjectDataModule(LightningDataModule):
         progress: Any = self.trainer.fit_loop.epoch_progress.current
         return int(progress.processed)
 
-    def _loader(self, split: str, **settings: Any) -> DataLoader[Any]:
+    def _start(self) -> int:
+        """First batch of an epoch: 0, but where a run is resumed inside it."""
+        loop: Any = self.trainer.fit_loop  # type: ignore[union-attr]
+        return int(loop.epoch_loop.batch_progress.current.ready) if loop.restarting else 0
+
+    def _share(self) -> Share:
+        if self.trainer is None:
+            return Share()
+        return Share(self.trainer.global_rank, self.trainer.world_size)
+
+    def _loader(self, split: str, batches: EpochBatches) -> DataLoader[Any]:
         return build_loader(
             self.datasets[split],
             self.settings.num_workers,
-            batch_size=self.settings.batch_size,
+            batch_sampler=batches,
             persistent_workers=self.settings.num_workers > 0,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            **settings,
         )

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detr_diff.choices import Registration
 from detr_diff.data.augment import NO_AUGMENTATION, Sample, Strength, augment
 from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.frame_cache import FrameCache, Frames
@@ -24,6 +23,13 @@ Target = dict[str, Tensor]
 ImageProcessor = Any  # of transformers, which has no common type
 
 
+class Contents(NamedTuple):
+    """How many objects and how many samples."""
+
+    objects: int
+    samples: int
+
+
 class Batch(NamedTuple):
     """What the model gets.
 
@@ -32,12 +38,15 @@ class Batch(NamedTuple):
         masks: int64 [B, H, W], 1 on the picture, 0 on the padding.
         targets: One dict a sample: boxes float [N, 4] cxcywh in [0, 1], class_labels int64 [N],
             size int64 [2] (height and width of the frames in pixels), index int64 [1] (position
-            in the data set); with registration also aligned bool [1] (False: it gave up).
+            in the data set), padding bool [1] (True: not to be counted); with registration also
+            aligned bool [1] (False: it gave up).
+        window: In training, what all batches of the optimizer step hold together.
     """
 
     images: Tensor
     masks: Tensor
     targets: list[Target]
+    window: Contents | None = None
 
 
 class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
@@ -83,12 +92,12 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         """One sample.
 
         Args:
-            key: A position, or position and epoch; the epoch chooses the augmentation.
+            key: A position, or a SampleKey; its epoch chooses the augmentation.
 
         Returns:
             Image float [C, H, W] and target dict, see Batch.
         """
-        epoch, index = key if isinstance(key, tuple) else (0, key)
+        epoch, index, padding = key if isinstance(key, tuple) else SampleKey(0, key)
         frames = self._frames(index)
         pair = self.pairs[index]
         sample = self._sample(pair, frames)
@@ -108,8 +117,9 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             "class_labels": sample.class_labels,
             "size": torch.tensor([pair.height, pair.width]),
             "index": torch.tensor([index]),
+            "padding": torch.tensor([padding]),
         }
-        if self.comparison.registration is not Registration.none:
+        if self.comparison.registers:
             target["aligned"] = torch.tensor([frames.aligned])
         return self._normalise(image), target
 
@@ -192,3 +202,9 @@ def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
         batch[row, :, : image.shape[1], : image.shape[2]] = image
         masks[row, : image.shape[1], : image.shape[2]] = 1
     return Batch(batch, masks, [target for _, target in samples])
+
+
+def contents(batch: Batch) -> Contents:
+    """What a batch holds beside padding."""
+    counted = [target for target in batch.targets if not target["padding"]]
+    return Contents(sum(len(target["class_labels"]) for target in counted), len(counted))

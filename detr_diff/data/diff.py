@@ -28,6 +28,11 @@ class Comparison:
     registration: Registration = Registration.none
     light_compensation: bool = False
 
+    @property
+    def registers(self) -> bool:
+        """Whether the before frame is aligned with the after frame."""
+        return self.registration is not Registration.none
+
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Comparison":
         """From the words of a configuration or a checkpoint; other keys are left alone."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import transformers
 
+from detr_diff.choices import ClassLoss
 from detr_diff.errors import SettingError, nearest
 from detr_diff.model.cuts import (
     DETR_DECODER,
@@ -56,6 +57,7 @@ class Family:
         model: Name of its detection class in transformers.
         processor: Name of its image processor class in transformers.
         blocks: Block to regular expression of the parameter names; the first match wins.
+        class_loss: What its class loss is divided by.
         multiple_of: What height and width of the input must be a multiple of.
         cuts: Where the outputs of frozen blocks can be kept.
     """
@@ -64,6 +66,7 @@ class Family:
     model: str
     processor: str
     blocks: dict[str, str]
+    class_loss: ClassLoss
     multiple_of: int = 1
     cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
 
@@ -98,6 +101,7 @@ FAMILIES = {
             "class_head": r"class_labels_classifier\.",
             "box_head": r"bbox_predictor\.",
         },
+        class_loss=ClassLoss.queries,
         cuts=(LAST_FEATURE_MAP, DETR_ENCODER, DETR_DECODER),
     ),
     # Zhao et al. 2023, arXiv:2304.08069. The queries are picked from the encoder by enc_output.
@@ -114,6 +118,7 @@ FAMILIES = {
             "decoder": r"model\.(decoder|decoder_input_proj)\.",
             "queries": r"model\.(enc_output|weight_embedding)\.",
         },
+        class_loss=ClassLoss.objects,
         multiple_of=32,
         cuts=(FEATURE_MAPS, HYBRID_ENCODER),
     ),

@@ -3,18 +3,18 @@
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import SumMetric
 from torchvision.ops import box_convert
 
-from detr_diff.data.dataset import Batch
+from detr_diff.choices import Normalize
+from detr_diff.data.dataset import Batch, Contents, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.data.sampler import seed_for
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
@@ -22,7 +22,9 @@ from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.blocks import parameter_groups
 from detr_diff.model.families import family
 from detr_diff.model.load import Architecture, build_model, build_processor
-from detr_diff.training.stages import StagePlan
+from detr_diff.training.ema import WeightAverage
+from detr_diff.training.loss_scale import step_loss
+from detr_diff.training.stages import Stage, StagePlan, Timeline
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,9 @@ class Detector(LightningModule):
         comparison: How two frames became the images, the fields of Comparison.
         stages: Stage name to its settings, see StagePlan.
         weight_decay: Of weights; norms and biases have none.
-        seed: Dropout and denoising are drawn from (seed, epoch, batch).
+        normalize: What the loss is divided by: the objects of the optimizer step, or of the batch.
+        ema_decay: Of the averaged weights, which are then those that are evaluated; None: no average.
+        seed: Dropout and denoising are drawn from (seed, epoch, batch, process).
         detr: The model, when it is already built and perhaps pretrained.
     """
 
@@ -51,6 +55,8 @@ class Detector(LightningModule):
         comparison: Mapping[str, Any],
         stages: Mapping[str, Mapping[str, Any]],
         weight_decay: float = 1e-4,
+        normalize: str = "step",
+        ema_decay: float | None = None,
         seed: int = 0,
         detr: nn.Module | None = None,
     ) -> None:
@@ -59,7 +65,9 @@ class Detector(LightningModule):
         self.architecture = Architecture(**architecture)
         self.comparison = Comparison.from_settings(comparison)
         self.plan = StagePlan.from_settings(stages)
+        self.ended: dict[int, int] = {}
         self.weight_decay = weight_decay
+        self.normalize = Normalize(normalize)
         self.seed = seed
         self.family = family(self.architecture.family)
         self.names = self.architecture.names
@@ -67,7 +75,12 @@ class Detector(LightningModule):
         self.detr = build_model(self.architecture) if detr is None else detr
         # Convolutions are faster on it.
         self.detr.to(memory_format=torch.channels_last)
+        self.average = None if ema_decay is None else WeightAverage(self.detr, ema_decay)
+        self.step_contents = Contents(0, 0)
         self.metrics = DetectionMetrics(self.names)
+        # Counted over an epoch, so an epoch that is resumed in the middle must know it.
+        self.unaligned = SumMetric()
+        self.unaligned.persistent(True)
         self.sweep: Sweep | None = None
         # Chosen on validation; a buffer, so that it is in every checkpoint.
         self.score_threshold: Tensor
@@ -75,15 +88,49 @@ class Detector(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The global generator is not in a checkpoint; so what it gives depends on the step alone.
-        torch.manual_seed(seed_for(self.seed, self.current_epoch, batch_idx))
+        torch.manual_seed(seed_for(self.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss, _ = self._forward(batch, "train")
-        return loss
+        loss, output = self._forward(batch, "train")
+        self.unaligned.update(_unaligned(batch))
+        if self.normalize is Normalize.batch:
+            return loss
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.step_contents = self._over_processes(batch.window or contents(batch))
+        config: Any = self.detr.config
+        part = step_loss(
+            loss,
+            output.loss_dict,
+            contents(batch),
+            self.step_contents,
+            self.family.class_loss,
+            config.num_queries,
+            getattr(config, "eos_coefficient", 0.0),
+        )
+        # Lightning averages over the batches of a step, and over the processes: this is a sum.
+        return part * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def _over_processes(self, counted: Contents) -> Contents:
+        if self.trainer.world_size == 1:
+            return counted
+        counts = torch.tensor(counted, device=self.device)
+        return Contents(*self.trainer.strategy.reduce(counts, reduce_op="sum").tolist())
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        rates = {f"lr/{group['block']}": float(group["lr"]) for group in optimizer.param_groups}
-        self.log_dict(rates)
+        timeline = self.timeline
+        for group in optimizer.param_groups:
+            group["lr"] = timeline.rate(group["block"], self.global_step)
+        self.log_dict({f"lr/{group['block']}": float(group["lr"]) for group in optimizer.param_groups})
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update_parameters(self.detr)
+
+    def on_train_epoch_end(self) -> None:
+        if self.comparison.registers:
+            self.log("train/unaligned", self.unaligned.compute())
+        self.unaligned.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
         return self._evaluate(batch, "val")
@@ -92,8 +139,13 @@ class Detector(LightningModule):
         return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        output = self.detr(pixel_values=batch.images, pixel_mask=batch.masks)
+        output = self.evaluated(pixel_values=batch.images, pixel_mask=batch.masks)
         return self._predictions(output, batch)
+
+    @property
+    def evaluated(self) -> Any:
+        """The model with the weights that validation and prediction use."""
+        return self.detr if self.average is None else self.average.module
 
     def on_validation_epoch_start(self) -> None:
         self.metrics.reset()
@@ -125,47 +177,54 @@ class Detector(LightningModule):
         groups = parameter_groups(self.detr, self.family, self.weight_decay)
         # Lightning refuses to clip with a fused optimizer under mixed precision.
         fused = not str(self.trainer.precision).endswith("-mixed")
-        optimizer = AdamW([{**group, "lr": 1.0} for group in groups], fused=fused)
-        steps = self._steps_per_epoch()
-        # The base rate is 1, so the factor of the schedule is the learning rate itself.
-        rates: list[Callable[[int], float]] = [partial(self._rate, group["block"], steps) for group in groups]
-        scheduler = LambdaLR(optimizer, rates)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        # The rate of every step is set before it, see on_before_optimizer_step.
+        return AdamW([{**group, "lr": 0.0} for group in groups], fused=fused)
 
-    def _steps_per_epoch(self) -> int:
+    @property
+    def timeline(self) -> Timeline:
+        """The stages in their places, with those that ended early."""
+        return self.plan.timeline(self._steps_per_epoch, self.ended)
+
+    def _steps_per_epoch(self, stage: Stage) -> int:
         """Optimizer steps of an epoch.
 
         Not Lightning's estimated_stepping_batches: that begins to load the first epoch, before a
         resumed run knows in which epoch it is.
         """
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        batches = data.train_batches(self.trainer.world_size)
+        batches = data.train_batches(stage.batch_size, self.trainer.world_size)
         limit = self.trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         return math.ceil(batches / self.trainer.accumulate_grad_batches)
-
-    def _rate(self, block: str, steps_per_epoch: int, step: int) -> float:
-        return self.plan.rate(block, step, steps_per_epoch)
 
     def _forward(self, batch: Batch, split: str) -> tuple[Tensor, Any]:
         """The model's output and its loss, logged under the name of the split."""
         labels = [{key: t[key] for key in ("boxes", "class_labels")} for t in batch.targets]
         images = batch.images.contiguous(memory_format=torch.channels_last)
-        output = self.detr(pixel_values=images, pixel_mask=batch.masks, labels=labels)
+        model = self.detr if split == "train" else self.evaluated
+        output = model(pixel_values=images, pixel_mask=batch.masks, labels=labels)
         # Losses of the auxiliary layers end in a number; they are in the sum.
         parts = {k: v for k, v in output.loss_dict.items() if not re.search(r"_\d+$", k)}
         figures = {f"{split}/{key}": value.detach() for key, value in parts.items()}
         figures[f"{split}/loss"] = output.loss.detach()
-        self.log_dict(figures, batch_size=len(labels), on_epoch=split != "train", sync_dist=split != "train")
-        gave_up = [not target["aligned"] for target in batch.targets if "aligned" in target]
-        if gave_up:
-            self.log(f"{split}/unaligned", float(sum(gave_up)), on_step=False, on_epoch=True, reduce_fx="sum")
+        counted, whole = contents(batch).samples, split != "train"
+        self.log_dict(figures, batch_size=counted, on_epoch=whole, sync_dist=whole)
         return output.loss, output
 
     def _evaluate(self, batch: Batch, split: str) -> Predictions:
         _, output = self._forward(batch, split)
+        if "aligned" in batch.targets[0]:  # of the data, which need not be read as in training
+            count = float(_unaligned(batch))
+            self.log(
+                f"{split}/unaligned", count, on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True
+            )
         predictions = self._predictions(output, batch)
-        self.metrics.update(predictions, [truth_in_pixels(target) for target in batch.targets])
+        counted = [
+            (prediction, truth_in_pixels(target))
+            for prediction, target in zip(predictions, batch.targets, strict=True)
+            if not target["padding"]
+        ]
+        self.metrics.update([found for found, _ in counted], [truth for _, truth in counted])
         return predictions
 
     def _predictions(self, output: Any, batch: Batch) -> Predictions:
@@ -182,6 +241,11 @@ class Detector(LightningModule):
                 }
             )
         return result
+
+
+def _unaligned(batch: Batch) -> int:
+    """Pairs whose registration gave up."""
+    return sum(not (target.get("aligned", True) or target["padding"]) for target in batch.targets)
 
 
 def truth_in_pixels(target: Mapping[str, Tensor]) -> dict[str, Tensor]:

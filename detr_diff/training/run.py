@@ -18,10 +18,11 @@ from lightning.pytorch.loggers import Logger
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError, UserError, nearest
 from detr_diff.evaluation.score_sweep import Sweep
+from detr_diff.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
 from detr_diff.training.detector import Detector
-from detr_diff.training.early_stopping import LastStageEarlyStopping
 from detr_diff.training.overlay_callback import OverlayCallback
-from detr_diff.training.stages import StagedFinetuning
+from detr_diff.training.staged_finetuning import StagedFinetuning
+from detr_diff.training.stop import Stop
 
 # What the libraries say about themselves and a user can do nothing about.
 NOISE = (
@@ -69,7 +70,7 @@ def build_trainer(
     for name in settings:
         if name not in known:
             raise SettingError(f"trainer.{name}: unknown, {nearest(name, known)}")
-        if name in ("logger", "callbacks", "default_root_dir"):
+        if name in ("logger", "callbacks", "default_root_dir", "use_distributed_sampler"):
             raise SettingError(f"trainer.{name}: set by the run itself")
     bar = [RichProgressBar()] if settings.get("enable_progress_bar", True) else []
     try:
@@ -78,34 +79,44 @@ def build_trainer(
             default_root_dir=run_dir,
             logger=list(loggers) or False,
             callbacks=[*bar, *callbacks],
+            plugins=[AtomicCheckpointIO()],
             enable_model_summary=False,
+            use_distributed_sampler=False,  # ours knows the epoch, the batch and the process
         )
     except (ValueError, TypeError, RuntimeError) as error:
         raise SettingError(f"trainer: {str(error).splitlines()[0]}") from error
 
 
 def training_callbacks(
-    run_dir: Path, monitor: str, patience: int | None, min_delta: float, overlays: int, images: int
+    run_dir: Path,
+    monitor: str,
+    stage_monitor: str,
+    min_delta: float,
+    every_n_steps: int,
+    overlays: int,
+    images: int,
+    stop: Stop,
 ) -> list[Callback]:
-    """Stages, checkpoints, pictures, early stopping."""
+    """Stages, pictures, checkpoints.
+
+    Args:
+        run_dir: The run folder.
+        monitor: The metric of the best checkpoint.
+        stage_monitor: The metric that a stage with patience watches.
+        min_delta: What is better for such a stage.
+        every_n_steps: See ResumeCheckpoint.
+        overlays: See OverlayCallback.
+        images: See OverlayCallback.
+        stop: See Stop.
+    """
     mode = "min" if monitor.endswith("loss") else "max"
     folder = run_dir / "checkpoints"
-    callbacks: list[Callback] = [
-        StagedFinetuning(),
+    return [
+        StagedFinetuning(stage_monitor, min_delta),
         OverlayCallback(run_dir / "overlays", overlays, images),
         ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False),
-        # At the end of each training epoch: there a resumed run is exact.
-        ModelCheckpoint(
-            folder,
-            filename="last",
-            every_n_epochs=1,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        ),
+        ResumeCheckpoint(folder, every_n_steps, stop),  # last: it keeps the state of all others
     ]
-    if patience is not None:
-        callbacks.append(LastStageEarlyStopping(monitor, patience=patience, min_delta=min_delta, mode=mode))
-    return callbacks
 
 
 def load_detector(path: str | Path) -> tuple[Detector, dict[str, Any]]:
@@ -150,6 +161,7 @@ def evaluate(
     trainer: Trainer, detector: Detector, data: MovedObjectDataModule, split: str
 ) -> dict[str, float]:
     """Loss and detection figures of a split under the keys test/..., as the loggers get them."""
+    data.trainer = trainer  # knows how many processes share the split
     (figures,) = trainer.test(detector, dataloaders=data.loader(split), verbose=False)
     return {key: float(value) for key, value in figures.items()}
 

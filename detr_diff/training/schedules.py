@@ -26,4 +26,6 @@ def factor(schedule: Schedule, step: int, steps: int, warmup: float, cycles: int
     progress = (step - rising) / max(1, steps - rising)
     if progress >= 1.0:
         return 0.0
+    if schedule is Schedule.linear:
+        return 1.0 - progress
     return 0.5 * (1.0 + math.cos(math.pi * (cycles * progress % 1.0)))

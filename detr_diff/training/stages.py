@@ -1,21 +1,13 @@
-"""Staged fine-tuning: which blocks learn, how fast, and for how long."""
+"""The stages of a training: which blocks learn, how fast, and for how long."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-from lightning import Callback, LightningModule, Trainer
-from rich.table import Table
+from typing import Any, NamedTuple
 
 from detr_diff.choices import Schedule
 from detr_diff.errors import SettingError, nearest
-from detr_diff.model.blocks import parameters_by_block, set_learning
 from detr_diff.model.families import expand
-from detr_diff.text import render
 from detr_diff.training.schedules import factor
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,9 +20,12 @@ class Stage:
         learn: The blocks that learn; aliases (all, backbone, transformer, heads) are understood.
         lr: Peak learning rate, one for all blocks or a map from block or alias to rate, in which
             later entries win.
-        schedule: constant or cosine.
+        schedule: constant, linear or cosine.
         cycles: Number of cosines in the stage.
         warmup: Share of the stage's steps in which the rate rises.
+        batch_size: Pairs in a batch; None: as data.batch_size says.
+        patience: The stage ends early after so many validations without a better monitor; None:
+            never.
     """
 
     name: str
@@ -40,14 +35,17 @@ class Stage:
     schedule: Schedule = Schedule.cosine
     cycles: int = 5
     warmup: float = 0.05
+    batch_size: int | None = None
+    patience: int | None = None
     rates: Mapping[str, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         where = f"stages.{self.name}"
-        if self.epochs < 1:
-            raise SettingError(f"{where}.epochs={self.epochs}: at least 1")
-        if self.cycles < 1:
-            raise SettingError(f"{where}.cycles={self.cycles}: at least 1")
+        for name in ("epochs", "cycles", "batch_size", "patience"):
+            value = getattr(self, name)
+            optional = name in ("batch_size", "patience")
+            if not (value is None and optional) and (not isinstance(value, int) or value < 1):
+                raise SettingError(f"{where}.{name}={value}: a whole number, at least 1")
         if not 0.0 <= self.warmup < 1.0:
             raise SettingError(f"{where}.warmup={self.warmup}: a share of the stage, from 0 to below 1")
         if self.schedule not in list(Schedule):
@@ -70,8 +68,19 @@ class Stage:
         object.__setattr__(self, "rates", rates)
 
 
+class Span(NamedTuple):
+    """A stage in its place among the epochs and optimizer steps of a training."""
+
+    number: int
+    stage: Stage
+    first_epoch: int
+    epochs: int
+    first_step: int
+    steps_per_epoch: int
+
+
 class StagePlan:
-    """A list of stages; the stage and the rates are functions of epoch and step alone."""
+    """A list of stages."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         if not stages:
@@ -91,9 +100,7 @@ class StagePlan:
                     raise SettingError(f"stages.{name}.{key}: unknown, {nearest(key, known)}")
             learn = fields.get("learn", ("all",))
             learn = (learn,) if isinstance(learn, str) else tuple(learn)
-            if not isinstance(fields.get("epochs"), int):
-                raise SettingError(f"stages.{name}.epochs={fields.get('epochs')}: a whole number")
-            stages.append(Stage(name=name, **{**fields, "learn": learn}))
+            stages.append(Stage(name=name, **{"epochs": None, **fields, "learn": learn}))
         return cls(stages)
 
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -109,80 +116,95 @@ class StagePlan:
 
     @property
     def epochs(self) -> int:
-        """Of all stages together."""
+        """Of all stages together, when none ends early."""
         return sum(stage.epochs for stage in self.stages)
 
-    def at(self, epoch: int) -> tuple[int, int]:
-        """Index of the stage of an epoch, and the stage's first epoch."""
-        first = 0
-        for index, stage in enumerate(self.stages[:-1]):
-            if epoch < first + stage.epochs:
-                return index, first
-            first += stage.epochs
-        return len(self.stages) - 1, first
+    def timeline(
+        self, steps_per_epoch: Callable[[Stage], int], ended: Mapping[int, int] | None = None
+    ) -> "Timeline":
+        """The stages one after the other.
 
-    def rate(self, block: str, step: int, steps_per_epoch: int) -> float:
-        """Learning rate of a block at an optimizer step, counted from the start of training."""
-        index, first = self.at(step // steps_per_epoch)
-        stage = self.stages[index]
+        Args:
+            steps_per_epoch: Optimizer steps in an epoch of a stage.
+            ended: Index of each stage that ended early, to the epochs that it had.
+        """
+        spans: list[Span] = []
+        epoch = step = 0
+        for index, stage in enumerate(self.stages):
+            epochs, steps = (ended or {}).get(index, stage.epochs), steps_per_epoch(stage)
+            spans.append(Span(index + 1, stage, epoch, epochs, step, steps))
+            epoch += epochs
+            step += epochs * steps
+        return Timeline(spans)
+
+
+class Timeline:
+    """The stages in their places; stage and learning rate as functions of epoch and step alone."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self.spans = tuple(spans)
+
+    @property
+    def epochs(self) -> int:
+        """Of all stages together."""
+        return self.spans[-1].first_epoch + self.spans[-1].epochs
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages together."""
+        last = self.spans[-1]
+        return last.first_step + last.epochs * last.steps_per_epoch
+
+    def at_epoch(self, epoch: int) -> Span:
+        """The stage of an epoch; the last one goes on for ever."""
+        return next(span for span in reversed(self.spans) if span.first_epoch <= epoch)
+
+    def at_step(self, step: int) -> Span:
+        """The stage of an optimizer step, counted from the start of training."""
+        return next(span for span in reversed(self.spans) if span.first_step <= step)
+
+    def rate(self, block: str, step: int) -> float:
+        """Learning rate of a block at an optimizer step, counted from the start of training.
+
+        A stage that ends early ends in the middle of its schedule.
+        """
+        span = self.at_step(step)
+        stage = span.stage
         if block not in stage.rates:
             return 0.0
-        share = factor(
-            stage.schedule,
-            step - first * steps_per_epoch,
-            stage.epochs * steps_per_epoch,
-            stage.warmup,
-            stage.cycles,
-        )
+        planned = stage.epochs * span.steps_per_epoch
+        share = factor(stage.schedule, step - span.first_step, planned, stage.warmup, stage.cycles)
         return stage.rates[block] * share
 
 
-class StagedFinetuning(Callback):
-    """Freeze and unfreeze blocks as the stages of the detector's plan say.
+def ended_early(
+    stages: Sequence[Stage], validations: Sequence[tuple[int, float]], sign: float, min_delta: float
+) -> dict[int, int]:
+    """Which stages ran out of patience, as a function of all validations so far.
 
-    It keeps nothing that a checkpoint would need, adds no parameter group and touches no learning
-    rate, so a resumed run cannot disagree with an unbroken one.
+    Args:
+        stages: Of the plan.
+        validations: Epoch and value of the monitor, in order.
+        sign: 1 where more is better, -1 where less is.
+        min_delta: What counts as better.
+
+    Returns:
+        Index of the stage to the epochs that it had. The next stage begins after the epoch in
+        which patience ran out.
     """
-
-    def __init__(self) -> None:
-        self.announced = False
-
-    # Both hooks: a run resumed inside an epoch gets no epoch-start call.
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.announced = False
-        self._apply(trainer, pl_module)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        index, first = self._apply(trainer, pl_module)
-        begins = trainer.current_epoch == first
-        if begins or not self.announced:
-            figures = self._announce(pl_module, index)
-            for logger in trainer.loggers if begins else ():
-                logger.log_metrics(figures, step=trainer.global_step)
-        self.announced = True
-
-    def _apply(self, trainer: Trainer, detector: Any) -> tuple[int, int]:
-        index, first = detector.plan.at(trainer.current_epoch)
-        detector.train()
-        set_learning(detector.detr, detector.family, detector.plan.stages[index].learn)
-        return index, first
-
-    def _announce(self, detector: Any, index: int) -> dict[str, float]:
-        """Say what learns from now on, on the console and in the log; the same as figures."""
-        stage = detector.plan.stages[index]
-        title = f"stage {index + 1} of {len(detector.plan.stages)}: {stage.name}, {stage.epochs} epochs"
-        table = Table("block", "parameters", "trainable", "peak learning rate", title=title)
-        figures: dict[str, float] = {"stage": float(index + 1), "trainable_parameters": 0.0}
-        total = 0
-        for block, parameters in parameters_by_block(detector.detr, detector.family).items():
-            count = sum(p.numel() for p in parameters)
-            trainable = sum(p.numel() for p in parameters if p.requires_grad)
-            rate = stage.rates.get(block, 0.0)
-            total += count
-            figures["trainable_parameters"] += trainable
-            figures |= {f"trainable/{block}": float(trainable), f"peak_lr/{block}": rate}
-            table.add_row(block, f"{count:,}", f"{trainable:,}", f"{rate:g}" if trainable else "frozen")
-        table.add_section()
-        table.add_row("all", f"{total:,}", f"{int(figures['trainable_parameters']):,}", "")
-        log.info("%s", render(table))
-        return figures
+    ended: dict[int, int] = {}
+    index = first = worse = 0
+    best = -float("inf")
+    for epoch, value in validations:
+        while index < len(stages) - 1 and epoch >= first + ended.get(index, stages[index].epochs):
+            first += ended.get(index, stages[index].epochs)
+            index += 1
+            worse, best = 0, -float("inf")
+        if sign * value > best + min_delta:
+            worse, best = 0, sign * value
+            continue
+        worse += 1
+        patience = stages[index].patience
+        if patience is not None and worse >= patience:
+            ended.setdefault(index, epoch - first + 1)
+    return ended

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import seed_everything
+from lightning import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
@@ -17,9 +17,12 @@ from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
+from detr_diff.launch import first_process, launched
 from detr_diff.model.load import LoadReport, load_model
 from detr_diff.text import render
+from detr_diff.training.checkpoints import LAST, newest
 from detr_diff.training.detector import Detector
+from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, require_learning
 from detr_diff.training.run import (
     best_score,
     build_trainer,
@@ -32,6 +35,7 @@ from detr_diff.training.run import (
 )
 from detr_diff.training.run_logger import build_loggers
 from detr_diff.training.stages import StagePlan
+from detr_diff.training.stop import Stop
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +64,22 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
         The best value of the monitored metric, for a sweeper.
     """
     quiet()
-    last = run_dir / "checkpoints" / "last.ckpt"
-    resumed = last if settings.resume and last.exists() else None
+    with Stop().listening() as stop:
+        return _train(settings, run_dir, group, stop)
+
+
+def _train(settings: DictConfig, run_dir: Path, group: str | None, stop: Stop) -> float:
+    folder = run_dir / "checkpoints"
+    resumed = newest(folder) if settings.resume else None
     _keep_config(settings, run_dir / "config.yaml", resumed is not None)
     if resumed and (run_dir / "metrics.json").exists():
         log.info("%s has finished already", run_dir)
-        return best_score(last)
+        return best_score(resumed)
     seed_everything(settings.seed, verbose=False)
-    plan = StagePlan.from_settings(plain(settings)["stages"])
+    plan = _plan(settings)
     detector = _detector(settings, plan, resumed)
     data = _data(settings, detector)
+    data.batch_size_at = lambda epoch: detector.timeline.at_epoch(epoch).stage.batch_size
     data.setup()
     data.require("train", "val")
     data.fill_cache("train", "val", "test")
@@ -78,16 +88,43 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
     if final == "val":
         log.warning("no test pairs (data.test=%s): the final metrics are of validation", settings.data.test)
 
-    step = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if resumed else None
-    callbacks = training_callbacks(
-        run_dir,
-        settings.checkpoint.monitor,
-        settings.early_stopping.patience,
-        settings.early_stopping.min_delta,
-        settings.overlays,
-        settings.logger.get("images", 0),
-    )
-    chosen = plain(settings)["trainer"]
+    require_learning(plan.stages, detector.detr, detector.family)
+    callbacks = _callbacks(settings, run_dir, stop)
+    trainer = build_trainer(_trainer_settings(settings, plan), run_dir, callbacks=callbacks)
+    step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None
+    name = f"{group}/{run_dir.name}" if group else settings.run_name
+    exit_code = 1
+    try:
+        trainer.loggers = build_loggers(plain(settings.logger), plain(settings), run_dir, name, group, step)
+        trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
+        best = folder / "best.ckpt"
+        trainer.strategy.barrier()
+        if not best.exists():
+            raise UserError(f"training ended without a validation, so there is no {best}")
+        detector.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
+        figures = evaluate(trainer, detector, data, final)
+        if final == "val":
+            figures = {key.replace("test/", "val/", 1): value for key, value in figures.items()}
+        if trainer.is_global_zero:
+            write_sweep(run_dir / "score_sweep.csv", detector.sweep)
+            write_metrics(run_dir / "metrics.json", figures)
+            _summary(figures, final, run_dir)
+        exit_code = 0
+    finally:
+        _finish_wandb(exit_code)
+    return best_score(folder / LAST)
+
+
+def _plan(settings: DictConfig) -> StagePlan:
+    """The stages; the patience of early_stopping is that of the last one unless it has its own."""
+    stages: dict[str, Any] = plain(settings)["stages"]
+    if stages and isinstance(last := list(stages.values())[-1], dict) and last.get("patience") is None:
+        last["patience"] = settings.early_stopping.patience
+    return StagePlan.from_settings(stages)
+
+
+def _trainer_settings(settings: DictConfig, plan: StagePlan) -> dict[str, Any]:
+    chosen: dict[str, Any] = plain(settings)["trainer"]
     if chosen["max_epochs"] is None:
         chosen["max_epochs"] = plan.epochs
     every = chosen["check_val_every_n_epoch"]
@@ -95,27 +132,30 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
         raise SettingError(
             f"trainer.check_val_every_n_epoch={every}: no validation in {chosen['max_epochs']} epochs"
         )
-    name = f"{group}/{run_dir.name}" if group else settings.run_name
-    trainer = build_trainer(chosen, run_dir, callbacks=callbacks)
-    exit_code = 1
-    try:
-        loggers = build_loggers(plain(settings.logger), plain(settings), run_dir, name, group, step)
-        trainer.loggers = loggers
-        trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
-        best = run_dir / "checkpoints" / "best.ckpt"
-        if not best.exists():
-            raise UserError(f"training ended without a validation, so there is no {best}")
-        detector.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
-        figures = evaluate(trainer, detector, data, final)
-        if final == "val":
-            figures = {key.replace("test/", "val/", 1): value for key, value in figures.items()}
-        write_sweep(run_dir / "score_sweep.csv", detector.sweep)
-        write_metrics(run_dir / "metrics.json", figures)
-        _summary(figures, final, run_dir)
-        exit_code = 0
-    finally:
-        _finish_wandb(exit_code)
-    return best_score(last)
+    if any(stage.batch_size for stage in plan.stages):
+        chosen["reload_dataloaders_every_n_epochs"] = 1
+    if chosen["strategy"] == "auto" and launched():
+        # Blocks are frozen after the model is wrapped, so that all processes thaw them in sync.
+        chosen["strategy"] = "ddp_find_unused_parameters_true"
+    return chosen
+
+
+def _callbacks(settings: DictConfig, run_dir: Path, stop: Stop) -> list[Callback]:
+    guards = settings.guards
+    return [
+        NonFiniteGuard(run_dir / "not_finite", guards.skips),
+        FirstBatchGuard(guards.first_batch),
+        *training_callbacks(
+            run_dir,
+            settings.checkpoint.monitor,
+            settings.early_stopping.monitor or settings.checkpoint.monitor,
+            settings.early_stopping.min_delta,
+            settings.checkpoint.every_n_steps,
+            settings.overlays,
+            settings.logger.get("images", 0),
+            stop,
+        ),
+    ]
 
 
 def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> Detector:
@@ -145,6 +185,8 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> De
         Comparison.from_settings(plain(settings.data)).settings(),
         plan.settings(),
         settings.optimizer.weight_decay,
+        str(settings.loss.normalize),
+        settings.ema.decay,
         settings.seed,
         model,
     )
@@ -176,7 +218,8 @@ def _keep_config(settings: DictConfig, path: Path, resumed: bool) -> None:
                     "have the settings that it began with"
                 )
         return
-    path.write_text(OmegaConf.to_yaml(settings), encoding="utf-8")
+    if first_process():
+        path.write_text(OmegaConf.to_yaml(settings), encoding="utf-8")
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, str]:

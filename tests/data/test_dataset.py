@@ -15,7 +15,7 @@ from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.discovery import discover
 from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPairs
-from detr_diff.data.sampler import EpochSampler, SampleKey
+from detr_diff.data.sampler import EpochBatches, SampleKey, Shuffled
 
 PLAIN = RTDetrImageProcessor(size={"height": 64, "width": 64})
 
@@ -82,7 +82,7 @@ def test_a_ready_diff_image_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[SampleKey]:
-        return list(EpochSampler(20, seed, lambda: epoch))
+        return [key for batch in EpochBatches(Shuffled(20, seed), 8, epoch=lambda: epoch) for key in batch]
 
     assert order(0, 0) == order(0, 0)
     assert sorted(key.position for key in order(0, 3)) == list(range(20))

@@ -2,11 +2,15 @@ import re
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.pytorch.callbacks import EarlyStopping
 
 from detr_diff.errors import SettingError
 from detr_diff.model.families import ALIASES, BLOCKS
-from detr_diff.training.stages import Stage, StagePlan
+from detr_diff.training.stages import Stage, StagePlan, ended_early
 from tests.conftest import ROOT
 
 
@@ -23,32 +27,76 @@ def test_the_report_is_written_as_it_says() -> None:
     assert {stage.cycles for stage in stages} == {5}
 
 
+def eight(stage: Stage) -> int:
+    return 8
+
+
 def test_the_stage_is_a_function_of_the_epoch() -> None:
     report = plan("report")
-    assert report.epochs == 120
-    assert [report.at(epoch) for epoch in (0, 19, 20, 39, 40, 119, 500)] == [
-        (0, 0),
-        (0, 0),
-        (1, 20),
-        (1, 20),
-        (2, 40),
-        (2, 40),
-        (2, 40),
+    timeline = report.timeline(eight)
+    assert report.epochs == timeline.epochs == 120
+    assert timeline.steps == 960
+    spans = [timeline.at_epoch(epoch) for epoch in (0, 19, 20, 39, 40, 119, 500)]
+    assert [(span.number, span.first_epoch) for span in spans] == [
+        (1, 0),
+        (1, 0),
+        (2, 20),
+        (2, 20),
+        (3, 40),
+        (3, 40),
+        (3, 40),
     ]
 
 
 def test_the_rate_is_a_function_of_the_step() -> None:
-    report = plan("report")
-    steps_per_epoch = 8
+    report = plan("report").timeline(eight)
     peaks = [
-        max(report.rate("box_head", s, 8) for s in range(a * 8, b * 8))
+        max(report.rate("box_head", s) for s in range(a * 8, b * 8))
         for a, b in ((0, 20), (20, 40), (40, 120))
     ]
     assert peaks == pytest.approx([1e-4, 5e-5, 1e-5], rel=0.02)
-    assert all(report.rate("encoder", step, steps_per_epoch) == 0.0 for step in range(160))
-    assert all(report.rate("encoder", step, steps_per_epoch) > 0.0 for step in range(160, 960))
-    falls = sum(report.rate("box_head", s + 1, 8) > 2 * report.rate("box_head", s, 8) for s in range(8, 159))
+    assert all(report.rate("encoder", step) == 0.0 for step in range(160))
+    assert all(report.rate("encoder", step) > 0.0 for step in range(160, 960))
+    falls = sum(report.rate("box_head", s + 1) > 2 * report.rate("box_head", s) for s in range(8, 159))
     assert falls >= 4  # a restart after each of the first four cycles
+
+
+def test_a_stage_may_have_other_batches_and_end_early() -> None:
+    stages = StagePlan([Stage("a", 4, batch_size=2), Stage("b", 3), Stage("c", 2)])
+
+    def steps(stage: Stage) -> int:
+        return 10 if stage.batch_size == 2 else 5
+
+    timeline = stages.timeline(steps, {0: 2})
+    assert [(span.first_epoch, span.first_step) for span in timeline.spans] == [(0, 0), (2, 20), (5, 35)]
+    assert (timeline.epochs, timeline.steps) == (7, 45)
+    # What came before is as it was, and the next stage begins from its own beginning.
+    whole = stages.timeline(steps)
+    assert [timeline.rate("stem", s) for s in range(20)] == [whole.rate("stem", s) for s in range(20)]
+    assert timeline.rate("stem", 20) == whole.rate("stem", 40)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.none() | st.integers(1, 3)), min_size=1, max_size=4),
+    st.lists(st.sampled_from([0.1, 0.2, 0.3, float("nan")]), max_size=25),
+)
+def test_stages_end_as_early_stopping_says(shape: list[tuple[int, int | None]], values: list[float]) -> None:
+    stages = [Stage(str(n), epochs, patience=patience) for n, (epochs, patience) in enumerate(shape)]
+    ended = ended_early(stages, list(enumerate(values)), 1.0, 0.0)
+    # The same by Lightning's own callback, one for each stage, epoch after epoch.
+    expected: dict[int, int] = {}
+    index = had = 0
+    stopping = EarlyStopping("v", patience=stages[0].patience or 10**6, mode="max", check_finite=False)
+    for value in values:
+        if index < len(stages) - 1 and had == expected.get(index, stages[index].epochs):
+            index, had = index + 1, 0
+            patience = stages[index].patience or 10**6
+            stopping = EarlyStopping("v", patience=patience, mode="max", check_finite=False)
+        had += 1
+        stop, _ = stopping._evaluate_stopping_criteria(torch.tensor(value))
+        if stop:
+            expected.setdefault(index, had)
+    assert ended == expected
 
 
 def test_later_rates_win() -> None:
@@ -67,7 +115,7 @@ def test_settings_give_the_same_plan_again() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"epochs": 0}, "stages.a.epochs=0: at least 1"),
+        ({"epochs": 0}, "stages.a.epochs=0: a whole number, at least 1"),
         ({"epochs": "ten"}, "stages.a.epochs=ten: a whole number"),
         ({}, "stages.a.epochs=None: a whole number"),
         ({"epochs": 1, "learn": []}, "stages.a.learn: no block learns"),
@@ -78,7 +126,7 @@ def test_settings_give_the_same_plan_again() -> None:
         ({"epochs": 1, "learn": "heads", "lr": {"stem": 1}}, "the rate of every learning block is 0"),
         ({"epochs": 1, "schedule": "cosin"}, "stages.a.schedule=cosin: did you mean cosine"),
         ({"epochs": 1, "warmup": 1}, "stages.a.warmup=1: a share of the stage"),
-        ({"epochs": 1, "cycles": 0}, "stages.a.cycles=0: at least 1"),
+        ({"epochs": 1, "cycles": 0}, "stages.a.cycles=0: a whole number, at least 1"),
         ({"epochs": 1, "epoch": 1}, "stages.a.epoch: unknown, did you mean epochs"),
     ],
 )

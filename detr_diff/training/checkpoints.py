@@ -1,0 +1,190 @@
+"""Checkpoints that a kill at any moment leaves intact, and finding the newest of them."""
+
+import logging
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from detr_diff.errors import SettingError, UserError
+from detr_diff.training.stop import Stop
+
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS, NEXT = "last.ckpt", "previous.ckpt", "next.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint under another name first: it is complete or not there."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.tmp")
+        try:
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            unfinished.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{path}: cannot be written: {reason}; the checkpoint before it is intact, "
+                "resume=true goes on from it"
+            ) from error
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+class ResumeCheckpoint(Checkpoint):
+    """Writes last.ckpt, from which a run goes on as if nothing had happened.
+
+    Written at the end of every epoch and between, always after an optimizer step, never in an
+    accumulation window. Lightning logs the figures of a step after the hooks in which a
+    checkpoint can be made. So it is made as next.ckpt and becomes last.ckpt in the next hook, when
+    metrics.csv holds all that lies before it; the one before it stays as previous.ckpt.
+
+    Args:
+        folder: Where they go.
+        every_n_steps: Optimizer steps between two of them; 0: at the end of epochs only.
+        stop: Tells whether to write one and stop.
+    """
+
+    def __init__(self, folder: Path, every_n_steps: int, stop: Stop) -> None:
+        if every_n_steps < 0:
+            raise SettingError(f"checkpoint.every_n_steps={every_n_steps}: at least 0")
+        self.folder = folder
+        self.every_n_steps = every_n_steps
+        self.stop = stop
+        self.step = 0
+        self.due = False
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop.listen()  # Lightning has put its own handlers in front
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop.listen()
+        self.stop.at_once = False
+        self.step = trainer.global_step
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._commit(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            return  # inside an accumulation window
+        self.step = trainer.global_step
+        asked = self.stop.asked(trainer)
+        self.due |= asked or (self.every_n_steps > 0 and self.step % self.every_n_steps == 0)
+        loop: Any = trainer.fit_loop.epoch_loop
+        # After the last batch Lightning would skip the next epoch, before a validation it would
+        # skip the validation: there the end of the epoch, or of the validation, is the place.
+        if self.due and not loop._num_ready_batches_reached() and not self._validates(trainer):
+            self._write(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._commit(trainer)
+            self.stop.at_once = True
+            self.stop.look()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self.stop.at_once = False
+        loop: Any = trainer.fit_loop.epoch_loop
+        if self.due and not loop._num_ready_batches_reached():
+            self._write(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._commit(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._commit(trainer)
+        self.stop.at_once = True
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["processes"] = trainer.world_size
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        before, now = checkpoint["processes"], trainer.world_size
+        if before != now:
+            raise SettingError(
+                f"resume=true: the run began with {before} processes, now there are {now}; the order of the "
+                "data would be another one"
+            )
+
+    def _validates(self, trainer: Trainer) -> bool:
+        """Whether a validation follows this batch."""
+        loop: Any = trainer.fit_loop
+        return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
+
+    def _write(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.folder / NEXT)
+        self.due = False
+
+    def _commit(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and (self.folder / NEXT).exists():
+            last = self.folder / LAST
+            if last.exists():
+                os.replace(last, self.folder / PREVIOUS)
+            os.replace(self.folder / NEXT, last)
+        if self.stop.decided and not self.due:
+            trainer.strategy.barrier()
+            self.stop.now(f"after step {trainer.global_step}, saved; resume=true goes on")
+
+
+def newest(folder: Path, complain: Callable[[str], None] = log.warning) -> Path | None:
+    """The newest checkpoint that a run can go on from.
+
+    Args:
+        folder: The checkpoints of a run.
+        complain: Is told which ones are damaged.
+
+    Raises:
+        UserError: There are some, and all are damaged.
+    """
+    (folder / NEXT).unlink(missing_ok=True)  # of a run that was killed before it counted
+    found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    for path in found:
+        damage = _damage(path)
+        if damage is None:
+            return path
+        complain(f"{path}: damaged, skipped ({damage})")
+    if found:
+        raise UserError(
+            f"{folder}: no checkpoint can be read ({', '.join(path.name for path in found)}); "
+            "delete them to begin anew"
+        )
+    return None
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint file; None: nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            return f"checksum of {broken}"
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        return str(error).strip().splitlines()[0]
+    return None

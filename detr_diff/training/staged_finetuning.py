@@ -1,0 +1,105 @@
+"""The callback that carries the stages out."""
+
+import logging
+from typing import Any
+
+from lightning import Callback, Trainer
+from rich.table import Table
+
+from detr_diff.errors import SettingError, nearest
+from detr_diff.model.blocks import parameters_by_block, set_learning
+from detr_diff.text import render
+from detr_diff.training.stages import Span, ended_early
+
+log = logging.getLogger(__name__)
+
+
+class StagedFinetuning(Callback):
+    """Freezes and unfreezes blocks as the stages of the detector's plan say, and ends them.
+
+    Stage and rates are functions of the epoch, the step and the values of the monitor so far;
+    these values are all that a checkpoint must keep. No parameter group is added, so a resumed
+    run cannot disagree with an unbroken one.
+
+    Args:
+        monitor: The metric that a stage with patience watches.
+        min_delta: What counts as better.
+    """
+
+    def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
+        self.monitor = monitor
+        self.min_delta = min_delta
+        self.validations: list[tuple[int, float]] = []
+        self.announced = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": [list(row) for row in self.validations]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.validations = [(int(epoch), float(value)) for epoch, value in state_dict["validations"]]
+
+    # Both hooks: a run resumed inside an epoch gets no epoch-start call.
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.announced = False
+        self._decide(pl_module)
+        self._apply(trainer, pl_module)
+        # A run that was killed after its last epoch has nothing left to do.
+        trainer.should_stop = trainer.should_stop or trainer.current_epoch >= pl_module.timeline.epochs
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        span = self._apply(trainer, pl_module)
+        begins = trainer.current_epoch == span.first_epoch
+        if begins or not self.announced:
+            figures = self._announce(pl_module, span)
+            for logger in trainer.loggers if begins else ():
+                logger.log_metrics(figures, step=trainer.global_step)
+        self.announced = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        patient = any(stage.patience is not None for stage in pl_module.plan.stages)
+        if trainer.sanity_checking or not patient:
+            return
+        figures = trainer.callback_metrics
+        if self.monitor not in figures:
+            message = f"early_stopping.monitor={self.monitor}: not logged, {nearest(self.monitor, figures)}"
+            raise SettingError(message)
+        self.validations.append((trainer.current_epoch, float(figures[self.monitor])))
+        before = dict(pl_module.ended)
+        self._decide(pl_module)
+        for index in pl_module.ended.keys() - before.keys():
+            stage = pl_module.plan.stages[index]
+            reason = f"{stage.patience} validations without a better {self.monitor}"
+            log.info("stage %s ends after this epoch: %s", stage.name, reason)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.current_epoch + 1 >= pl_module.timeline.epochs
+
+    def _decide(self, detector: Any) -> None:
+        sign = -1.0 if self.monitor.endswith("loss") else 1.0
+        detector.ended = ended_early(detector.plan.stages, self.validations, sign, self.min_delta)
+
+    def _apply(self, trainer: Trainer, detector: Any) -> Span:
+        span: Span = detector.timeline.at_epoch(trainer.current_epoch)
+        detector.train()
+        set_learning(detector.detr, detector.family, span.stage.learn)
+        return span
+
+    def _announce(self, detector: Any, span: Span) -> dict[str, float]:
+        """Say what learns from now on, on the console and in the log; the same as figures."""
+        stage = span.stage
+        title = f"stage {span.number} of {len(detector.plan.stages)}: {stage.name}, {stage.epochs} epochs"
+        table = Table("block", "parameters", "trainable", "peak learning rate", title=title)
+        figures: dict[str, float] = {"stage": float(span.number), "trainable_parameters": 0.0}
+        total = 0
+        for block, parameters in parameters_by_block(detector.detr, detector.family).items():
+            count = sum(p.numel() for p in parameters)
+            trainable = sum(p.numel() for p in parameters if p.requires_grad)
+            rate = stage.rates.get(block, 0.0)
+            total += count
+            figures["trainable_parameters"] += trainable
+            figures |= {f"trainable/{block}": float(trainable), f"peak_lr/{block}": rate}
+            table.add_row(block, f"{count:,}", f"{trainable:,}", f"{rate:g}" if trainable else "frozen")
+        table.add_section()
+        table.add_row("all", f"{total:,}", f"{int(figures['trainable_parameters']):,}", "")
+        log.info("%s", render(table))
+        return figures

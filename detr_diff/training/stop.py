@@ -1,0 +1,81 @@
+"""Signals that ask a run to save itself and stop."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from lightning import Trainer
+
+from detr_diff.errors import UserError
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # of schedulers: the time is up, or soon will be
+
+
+class StoppedBySignal(UserError):
+    """The run was asked to stop; it goes on with resume=true."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
+class Stop:
+    """Whether a signal has asked the run to stop.
+
+    In training, the request waits for the end of the optimizer step and its checkpoint. Elsewhere,
+    in preparation and validation, there is nothing to save, and it stops at once.
+
+    Attributes:
+        at_once: Whether a signal stops the run where it is.
+        decided: Whether all processes have agreed to stop.
+    """
+
+    def __init__(self) -> None:
+        self.at_once = True
+        self.decided = False
+        self._signal: str | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator["Stop"]:
+        """Take the signals while this lasts."""
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.listen()
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take the signals, whoever took them before."""
+        for number in SIGNALS:
+            signal.signal(number, self._take)
+
+    def asked(self, trainer: Trainer) -> bool:
+        """Whether any process has been asked; all processes must call it together."""
+        asked = self._signal is not None
+        if trainer.world_size > 1:
+            asked = bool(trainer.strategy.reduce_boolean_decision(asked, all=False))
+        self.decided |= asked
+        return asked
+
+    def look(self) -> None:
+        """Stop at once when that was asked.
+
+        Raises:
+            StoppedBySignal: It was.
+        """
+        if self._signal is not None or self.decided:
+            self.now("outside of training; resume=true goes on from the newest checkpoint")
+
+    def now(self, what: str) -> None:
+        """Stop.
+
+        Raises:
+            StoppedBySignal: Always.
+        """
+        raise StoppedBySignal(f"stopped by {self._signal or 'another process'} {what}")
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self._signal = signal.Signals(number).name
+        if self.at_once:
+            self.look()
