@@ -1,7 +1,9 @@
 """What a frozen part of the model made of the images of a data set, kept instead of them."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +14,11 @@ from torch.utils.data import Dataset
 
 from detr_diff.data.augment import NO_AUGMENTATION
 from detr_diff.data.cache import MemoryCache, fill_from
+from detr_diff.data.check import REMEMBERED, content
 from detr_diff.data.dataset import Batch, MovedObjectDataset, Target, collate
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.frame_cache import FrameCache, Frames
+from detr_diff.data.image import digest
 from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.loading import build_loader
 from detr_diff.data.sampler import SampleKey
@@ -98,11 +102,8 @@ class KeptOutputs(Dataset[Kept]):
         index = key.position if isinstance(key, SampleKey) else key
         record = self.cache.get(self.first + index)
         assert record is not None
-        return (
-            self.layout.outputs(record.pixels.flatten()),
-            self.layout.size,
-            self.source.target(key, record.aligned),
-        )
+        outputs = self.layout.outputs(record.pixels.flatten())
+        return outputs, self.layout.size, self.source.target(key, record.aligned)
 
     @property
     def pairs(self) -> LabelledPairs:
@@ -123,12 +124,25 @@ def collate_kept(samples: Sequence[Kept]) -> Batch:
     return Batch(images, masks, [target for _, _, target in samples], kept=kept)
 
 
-def first_outputs(dataset: MovedObjectDataset, run: Run, batch_size: int) -> tuple[Layout, Tensor]:
+def first_layout(dataset: MovedObjectDataset, run: Run, batch_size: int) -> Layout:
     """The layout of the records of a data set, found out with its first batch."""
-    batch = collate([_plain(dataset)[index] for index in range(min(batch_size, len(dataset)))])
-    outputs = run(batch)
-    layout = Layout.of(outputs, batch.images)
-    return layout, layout.records(outputs)
+    plain = _plain(dataset)
+    batch = collate([plain[index] for index in range(min(batch_size, len(plain)))])
+    return Layout.of(run(batch), batch.images)
+
+
+def contents_of(datasets: Sequence[MovedObjectDataset]) -> str:
+    """Digest of the frames of these data sets in their order, whatever their names."""
+    digest_of = lru_cache(REMEMBERED)(digest)
+    state = hashlib.sha256()
+    for dataset in datasets:
+        pairs = dataset.pairs
+        for row in pairs.rows:
+            known = int(pairs.contents[row])
+            state.update(
+                (known or content(map(digest_of, pairs.pairs[row].frames))).to_bytes(8, "big", signed=True)
+            )
+    return state.hexdigest()
 
 
 def keep_outputs(

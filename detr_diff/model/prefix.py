@@ -73,7 +73,8 @@ def keep(detr: nn.Module, cut: Cut, images: Tensor, masks: Tensor) -> list[Tenso
 def replay(detr: nn.Module, cut: Cut, kept: Sequence[Tensor]) -> Iterator[None]:
     """Inside, the model does not run what is before the cut but goes on from what was kept.
 
-    Of the images that it is called with, only number, type and device count; see `stand_in`.
+    Of the images that it is called with only number, size, type and device are looked at; they may
+    have no channels.
 
     Args:
         detr: The model.
@@ -93,16 +94,6 @@ def replay(detr: nn.Module, cut: Cut, kept: Sequence[Tensor]) -> Iterator[None]:
                 del module.forward
             else:
                 module.forward = own
-
-
-def stand_in(size: Sequence[int], kept: Sequence[Tensor]) -> Tensor:
-    """Images [B, C, H, W] that take no memory, to call a model with inside `replay`.
-
-    Args:
-        size: C, H and W.
-        kept: What will be replayed.
-    """
-    return torch.zeros((), device=kept[0].device).expand(len(kept[0]), *size)
 
 
 def digest(detr: nn.Module, family: Family, cut: Cut) -> str:
