@@ -72,6 +72,8 @@ def launch(count: int, settings: DictConfig, run_dir: Path, group: str | None) -
 
     # Together they use the cores once, or they would be many times slower.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    # Else it warns of unused parameters where there are none.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(

@@ -1,10 +1,12 @@
 """The figures of a run: COCO average precision and the score sweep."""
 
+import copy
 import importlib.util
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
 
@@ -28,7 +30,10 @@ class DetectionMetrics(nn.Module):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self.names = list(names)
-        self.average_precision = MeanAveragePrecision(backend=coco_backend(), class_metrics=True)
+        # Its own gathering needs the same number of images in every process.
+        self.average_precision = MeanAveragePrecision(
+            backend=coco_backend(), class_metrics=True, sync_on_compute=False
+        )
         self.average_precision.warn_on_many_detections = False
         self.sweep = ScoreSweep(len(names))
 
@@ -48,7 +53,7 @@ class DetectionMetrics(nn.Module):
             with /<class> for each class) and the sweep. What is undefined, as the AP of a class
             without objects, is nan.
         """
-        coco: dict[str, Any] = self.average_precision.compute()
+        coco: dict[str, Any] = _of_all_processes(self.average_precision).compute()
         sweep: Sweep = self.sweep.compute()
         keys = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
         figures = {key: float(coco[key]) for key in keys}
@@ -70,3 +75,17 @@ class DetectionMetrics(nn.Module):
         """Forget all images."""
         self.average_precision.reset()
         self.sweep.reset()
+
+
+def _of_all_processes(metric: MeanAveragePrecision) -> MeanAveragePrecision:
+    """The metric with the images of every process."""
+    if not dist.is_initialized():
+        return metric
+    states = {name: getattr(metric, name) for name in metric.metric_state}
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, states)
+    whole = copy.deepcopy(metric)
+    for name in states:
+        setattr(whole, name, [value for own in gathered for value in own[name]])
+    whole._update_count = max(1, whole._update_count)
+    return whole

@@ -130,6 +130,30 @@ def require_learning(stages: Iterable[Stage], detr: nn.Module, family: Any) -> N
             raise SettingError(f"stages.{stage.name}: nothing learns; blocks with parameters: {having}")
 
 
+class SyncGuard(Callback):
+    """Stops when the weights of several processes are no longer the same, bit for bit."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.world_size == 1:
+            return
+        sums = pl_module.all_gather(checksum(pl_module.detr.parameters()))
+        if len(set(sums.tolist())) > 1:
+            raise UserError(
+                f"after epoch {trainer.current_epoch} the processes have different weights (checksums "
+                f"{sums.tolist()}): their training is no longer one"
+            )
+
+
+def checksum(tensors: Iterable[Tensor]) -> Tensor:
+    """Sum of the bits of float32 tensors as whole numbers, int64 []; order and place count."""
+    total = torch.zeros((), dtype=torch.int64)
+    for tensor in tensors:
+        bits = tensor.detach().float().contiguous().view(torch.int32).flatten().long()
+        weights = torch.arange(1, len(bits) + 1, device=bits.device)
+        total = 31 * total.to(bits.device) + (bits * weights).sum()
+    return total
+
+
 class FirstBatchGuard(Callback):
     """Sees, before training, whether the loss falls when the first batch is learnt again and again.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
@@ -63,6 +64,9 @@ class OverlayCallback(Callback):
         self._show(trainer, pl_module, loader.dataset, self.found[: self.images], "val/overlays")
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.found = _of_all_processes(self.found)
+        if not trainer.is_global_zero:
+            return
         loader: Any = trainer.test_dataloaders
         dataset: MovedObjectDataset = loader.dataset
         results = [errors(prediction, truth, pl_module.threshold) for _, prediction, truth in self.found]
@@ -79,6 +83,8 @@ class OverlayCallback(Callback):
 
     def _keep(self, outputs: Any, batch: Batch) -> None:
         for prediction, target in zip(outputs, batch.targets, strict=True):
+            if target["padding"]:
+                continue
             self.found.append(
                 (
                     int(target["index"]),
@@ -110,6 +116,15 @@ class OverlayCallback(Callback):
             )
         # Panels, not tables: images in a table are kept outside the run folder and get lost.
         logger.log_image(key, images, boxes=boxes, caption=captions)
+
+
+def _of_all_processes(found: list[Found]) -> list[Found]:
+    """In the order of the data set, whichever process had them."""
+    if not dist.is_initialized():
+        return found
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, found)
+    return sorted((one for own in gathered for one in own), key=lambda one: one[0])
 
 
 def _box_data(boxes: dict[str, Tensor], names: dict[int, str]) -> list[dict[str, Any]]:

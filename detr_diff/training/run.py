@@ -35,6 +35,7 @@ NOISE = (
     ".*litlogger.*",
     ".*LeafSpec.*",
     ".*weights_only.*",
+    ".*It is recommended to use `self.log.*",  # what is the same in every process needs no averaging
 )
 
 

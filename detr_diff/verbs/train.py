@@ -22,7 +22,7 @@ from detr_diff.model.load import LoadReport, load_model
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
 from detr_diff.training.detector import Detector
-from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, require_learning
+from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard, require_learning
 from detr_diff.training.kept_prefix import KeptPrefix
 from detr_diff.training.run import (
     best_score,
@@ -151,6 +151,7 @@ def _callbacks(settings: DictConfig, run_dir: Path, stop: Stop) -> list[Callback
     return [
         NonFiniteGuard(run_dir / "not_finite", guards.skips),
         FirstBatchGuard(guards.first_batch),
+        SyncGuard(),
         *training_callbacks(
             run_dir,
             settings.checkpoint.monitor,
