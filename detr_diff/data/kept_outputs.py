@@ -53,7 +53,7 @@ class Layout(NamedTuple):
 
     def records(self, outputs: Sequence[Tensor]) -> Tensor:
         """The records of outputs [B, ...], uint8 [B, nbytes]."""
-        flat = [output.cpu().flatten(1).contiguous().view(torch.uint8) for output in outputs]
+        flat = [output.cpu().reshape(len(output), -1).contiguous().view(torch.uint8) for output in outputs]
         records = torch.cat(flat, 1)
         if records.shape[1] != self.nbytes:
             raise ValueError("outputs of different sizes: the images have different sizes")
