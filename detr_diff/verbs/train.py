@@ -28,6 +28,7 @@ from detr_diff.training.run import (
     best_score,
     build_trainer,
     evaluate,
+    follow_stages,
     load_detector,
     quiet,
     training_callbacks,
@@ -83,9 +84,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, stop: Stop) -
     kept = KeptPrefix(
         detector, data, Cache(settings.kept_prefix.where), settings.kept_prefix.gb, settings.data.cache_dir
     )
-    data.batch_size_at = lambda epoch: detector.timeline.at_epoch(epoch).stage.batch_size
-    data.augment_at = lambda epoch: detector.timeline.at_epoch(epoch).stage.augment
-    data.kept_at = kept.at
+    follow_stages(data, detector, kept)
     data.setup()
     data.require("train", "val")
     data.fill_cache("train", "val", "test")
