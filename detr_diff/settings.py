@@ -16,6 +16,8 @@ from detr_diff.choices import (
     Pictures,
     Places,
     Registration,
+    RunOrder,
+    RunState,
     Split,
     SplitBy,
 )
@@ -182,6 +184,17 @@ class PredictSettings:
 
 
 @dataclass
+class RunsSettings:
+    """`detr-diff runs`."""
+
+    runs: str = MISSING
+    sort: RunOrder = MISSING
+    state: Optional[RunState] = MISSING
+    out: Optional[str] = MISSING
+    debug: bool = MISSING
+
+
+@dataclass
 class SynthSettings:
     """`detr-diff data synth`."""
 
@@ -295,6 +308,7 @@ SCHEMAS = {
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
+    "runs": RunsSettings,
     "data_synth": SynthSettings,
     "data_import": ImportSettings,
     "data_export": ExportSettings,
