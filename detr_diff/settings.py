@@ -117,6 +117,14 @@ class EmaSettings:
 
 
 @dataclass
+class KeptPrefixSettings:
+    """What frozen blocks make of images that stay the same."""
+
+    where: Cache = MISSING
+    gb: float = MISSING
+
+
+@dataclass
 class GuardSettings:
     """What stops a training that cannot work."""
 
@@ -143,6 +151,7 @@ class TrainSettings:
     stages: Dict[str, Any] = MISSING
     checkpoint: CheckpointSettings = MISSING
     early_stopping: EarlyStoppingSettings = MISSING
+    kept_prefix: KeptPrefixSettings = MISSING
     guards: GuardSettings = MISSING
     trainer: Dict[str, Any] = MISSING
     logger: Dict[str, Any] = MISSING

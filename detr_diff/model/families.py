@@ -8,6 +8,14 @@ import transformers
 
 from detr_diff.choices import ClassLoss
 from detr_diff.errors import SettingError, nearest
+from detr_diff.model.cuts import (
+    DETR_DECODER,
+    DETR_ENCODER,
+    FEATURE_MAPS,
+    HYBRID_ENCODER,
+    LAST_FEATURE_MAP,
+    Cut,
+)
 
 # Blocks from the pixels up. A stage names them to say what learns.
 BLOCKS = (
@@ -52,6 +60,7 @@ class Family:
         blocks: Block to regular expression of the parameter names; the first match wins.
         class_loss: What its class loss is divided by.
         multiple_of: What height and width of the input must be a multiple of.
+        cuts: Where the outputs of frozen blocks can be kept.
     """
 
     config: str
@@ -60,6 +69,7 @@ class Family:
     blocks: dict[str, str]
     class_loss: ClassLoss
     multiple_of: int = 1
+    cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
 
     @property
     def config_class(self) -> Any:
@@ -93,6 +103,7 @@ FAMILIES = {
             "box_head": r"bbox_predictor\.",
         },
         class_loss=ClassLoss.queries,
+        cuts=(LAST_FEATURE_MAP, DETR_ENCODER, DETR_DECODER),
     ),
     # Zhao et al. 2023, arXiv:2304.08069. The queries are picked from the encoder by enc_output.
     "rt_detr": Family(
@@ -110,6 +121,7 @@ FAMILIES = {
         },
         class_loss=ClassLoss.objects,
         multiple_of=32,
+        cuts=(FEATURE_MAPS, HYBRID_ENCODER),
     ),
 }
 

@@ -23,6 +23,7 @@ from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.blocks import parameter_groups
 from detr_diff.model.families import family
 from detr_diff.model.load import Architecture, build_model, build_processor
+from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.training.ema import WeightAverage
 from detr_diff.training.loss_scale import step_loss
 from detr_diff.training.stages import Stage, StagePlan, Timeline
@@ -217,9 +218,15 @@ class Detector(LightningModule):
     def _forward(self, batch: Batch, split: str) -> tuple[Tensor, Any]:
         """The model's output and its loss, logged under the name of the split."""
         labels = [{key: t[key] for key in ("boxes", "class_labels")} for t in batch.targets]
-        images = batch.images.contiguous(memory_format=torch.channels_last)
         model = self.detr if split == "train" else self.evaluated
-        output = model(pixel_values=images, pixel_mask=batch.masks, labels=labels)
+        if batch.kept is None:
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            output = model(pixel_values=images, pixel_mask=batch.masks, labels=labels)
+        else:
+            cut = deepest_cut(self.family, self.timeline.at_epoch(self.current_epoch).stage.learn)
+            assert cut is not None
+            with replay(model, cut, batch.kept):
+                output = model(pixel_values=batch.images, labels=labels)
         # Losses of the auxiliary layers end in a number; they are in the sum.
         parts = {k: v for k, v in output.loss_dict.items() if not re.search(r"_\d+$", k)}
         figures = {f"{split}/{key}": value.detach() for key, value in parts.items()}

@@ -44,10 +44,13 @@ class StagedFinetuning(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.validations = [(int(epoch), float(value)) for epoch, value in state_dict["validations"]]
 
+    # Loaders are built before a training starts, and what they load depends on the stage.
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._decide(pl_module)
+
     # Both hooks: a run resumed inside an epoch gets no epoch-start call.
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.announced = False
-        self._decide(pl_module)
         self._apply(trainer, pl_module)
         if trainer.is_global_zero:
             log.info("%s", render(_plan_table(pl_module)))

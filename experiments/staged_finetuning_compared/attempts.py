@@ -46,7 +46,9 @@ class Attempt:
         """The class of the checkpoint callback."""
         if self.way != FTS:
             return ModelCheckpoint
-        from finetuning_scheduler import FTSCheckpoint  # forked processes only: it changes Lightning's logging
+        from finetuning_scheduler import (
+            FTSCheckpoint,  # forked processes only: it changes Lightning's logging
+        )
 
         return FTSCheckpoint
 

@@ -1,6 +1,6 @@
 """Do two processes (gloo) hold the same weights, bit for bit, after every epoch?
 
-    python experiments/staged_finetuning_compared/ddp.py FOLDER
+python experiments/staged_finetuning_compared/ddp.py FOLDER
 """
 
 import csv

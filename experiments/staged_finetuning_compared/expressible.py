@@ -1,6 +1,6 @@
 """Can the schedule be written? Runs every attempt and compares the rate of every parameter in every step.
 
-    python experiments/staged_finetuning_compared/expressible.py FOLDER
+python experiments/staged_finetuning_compared/expressible.py FOLDER
 """
 
 import csv

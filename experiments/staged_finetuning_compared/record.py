@@ -40,7 +40,11 @@ class Record(Callback):
 
     def on_train_end(self, trainer: Trainer, module: Any) -> None:
         (optimizer,) = trainer.optimizers
-        state = {name: dict(optimizer.state[p]) for name, p in module.detr.named_parameters() if p in optimizer.state}
+        state = {
+            name: dict(optimizer.state[p])
+            for name, p in module.detr.named_parameters()
+            if p in optimizer.state
+        }
         found = {"rates": self.rates, "weights": self.weights, "optimizer": state}
         torch.save(found, self.folder / f"end{trainer.global_rank}.pt")
 
