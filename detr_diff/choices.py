@@ -138,3 +138,26 @@ class ClassLoss(StrEnum):
 
     objects = "objects"
     queries = "queries"
+
+
+class RunState(StrEnum):
+    """How a run stands; see training/run_status.py.
+
+    stopped: a signal asked it to stop, and it goes on with resume=true; killed: its process is
+        gone without a word, which is seen and never written; unknown: it says nothing of itself.
+    """
+
+    running = "running"
+    finished = "finished"
+    failed = "failed"
+    stopped = "stopped"
+    killed = "killed"
+    unknown = "unknown"
+
+
+class RunOrder(StrEnum):
+    """How a table of runs is sorted: newest first, by name, or by the monitored metric."""
+
+    started = "started"
+    name = "name"
+    best = "best"

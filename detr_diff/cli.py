@@ -12,6 +12,7 @@ VERBS = {
     "train": "train a DETR on frame pairs, evaluate it, write runs/<run_name>/",
     "evaluate": "metrics of a checkpoint on any labelled set",
     "predict": "boxes of what moved, in one pair or in a whole set",
+    "runs": "a table of all runs: state, stage, best metric, final figures",
     "data synth": "generate surveillance-like scenes as an ordinary data set",
     "data import": "make a data set from VIRAT, MOT, COCO, DeepPCB or YOLO material",
     "data export": "write a data set as COCO or YOLO",

@@ -16,6 +16,8 @@ from detr_diff.choices import (
     Pictures,
     Places,
     Registration,
+    RunOrder,
+    RunState,
     Split,
     SplitBy,
 )
@@ -115,6 +117,14 @@ class EmaSettings:
 
 
 @dataclass
+class KeptPrefixSettings:
+    """What frozen blocks make of images that stay the same."""
+
+    where: Cache = MISSING
+    gb: float = MISSING
+
+
+@dataclass
 class GuardSettings:
     """What stops a training that cannot work."""
 
@@ -135,11 +145,13 @@ class TrainSettings:
     data: TrainDataSettings = MISSING
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings = MISSING
+    compile: Optional[str] = MISSING
     loss: LossSettings = MISSING
     ema: EmaSettings = MISSING
     stages: Dict[str, Any] = MISSING
     checkpoint: CheckpointSettings = MISSING
     early_stopping: EarlyStoppingSettings = MISSING
+    kept_prefix: KeptPrefixSettings = MISSING
     guards: GuardSettings = MISSING
     trainer: Dict[str, Any] = MISSING
     logger: Dict[str, Any] = MISSING
@@ -170,6 +182,17 @@ class PredictSettings:
     debug: bool = MISSING
     data: SourceSettings = MISSING
     trainer: Dict[str, Any] = MISSING
+
+
+@dataclass
+class RunsSettings:
+    """`detr-diff runs`."""
+
+    runs: str = MISSING
+    sort: RunOrder = MISSING
+    state: Optional[RunState] = MISSING
+    out: Optional[str] = MISSING
+    debug: bool = MISSING
 
 
 @dataclass
@@ -286,6 +309,7 @@ SCHEMAS = {
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
+    "runs": RunsSettings,
     "data_synth": SynthSettings,
     "data_import": ImportSettings,
     "data_export": ExportSettings,

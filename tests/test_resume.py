@@ -1,111 +1,91 @@
-import os
-import signal
-import subprocess
-import sys
-import time
+import random
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from detr_diff.cli import main
-from tests.conftest import ROOT, TINY
-
-# Everything that is random, and everything that must not make a difference. Three stages; an
-# incomplete accumulation window at the end of each epoch; one stage with its own batch size.
-SETTINGS = (
-    "stages.first.epochs=2",
-    "stages.second.epochs=2",
-    "+stages.third={epochs: 2, learn: [heads, decoder], lr: 1e-3, batch_size: 3}",
-    "data.augment=strong",
-    "data.registration=phase",
-    "data.diff=stack",
-    "trainer.accumulate_grad_batches=2",
-    "trainer.log_every_n_steps=1",
-    "checkpoint.every_n_steps=1",
-    "ema.decay=0.9",
-)
+from detr_diff.errors import UserError
+from detr_diff.training.checkpoints import newest
+from tests.conftest import TINY
+from tests.killing import EARLY, STAGED, Kill, assert_same_end, random_kills, run_and_kill, timed
 
 
 def words(data_root: Path, runs: Path, *extra: str) -> list[str]:
-    return ["train", *TINY, f"data.root={data_root}", f"runs={runs}", *SETTINGS, *extra]
+    return ["train", *TINY, f"data.root={data_root}", f"runs={runs}", "resume=true", *extra]
 
 
-def start(listed: list[str]) -> "subprocess.Popen[bytes]":
-    silent = subprocess.DEVNULL
-    command = [sys.executable, "-m", "detr_diff", *listed]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=silent, stderr=silent)
-
-
-def load(path: Path) -> dict[str, Any]:
-    return torch.load(path, weights_only=True, map_location="cpu")
-
-
-def steps_done(folder: Path) -> int:
-    try:
-        return int(load(folder / "last.ckpt")["global_step"])
-    except (OSError, RuntimeError, EOFError):
-        return 0
-
-
-def equal(first: Any, second: Any) -> bool:
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(equal, first, second))
-    return bool(first == second) or first != first
-
-
-def assert_same_end(run: Path, unbroken: Path) -> None:
-    for name in ("last", "best"):
-        whole, resumed = load(unbroken / f"checkpoints/{name}.ckpt"), load(run / f"checkpoints/{name}.ckpt")
-        for part in ("state_dict", "optimizer_states", "epoch", "global_step"):
-            assert equal(whole[part], resumed[part]), (name, part)
-    assert (run / "metrics.json").read_bytes() == (unbroken / "metrics.json").read_bytes()
-    assert (run / "metrics.csv").read_bytes() == (unbroken / "metrics.csv").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def unbroken(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs = tmp_path_factory.mktemp("unbroken")
-    assert main(words(data_root, runs)) == 0
-    return runs / "train"
-
-
-# In the first stage, at the change of a stage, in the last one; the unbroken run has neither
-# workers nor a cache.
+# The unbroken runs have neither workers nor a cache.
 @pytest.mark.parametrize(
-    ("kill", "after", "workers", "cache"),
-    [
-        (signal.SIGKILL, 1, 0, "off"),
-        (signal.SIGKILL, 6, 2, "disk"),
-        (signal.SIGTERM, 9, 2, "off"),
-        (signal.SIGUSR1, 3, 0, "memory"),
-    ],
+    ("settings", "workers", "cache"), [(STAGED, 2, "disk"), (EARLY, 0, "off")], ids=["staged", "early"]
 )
-def test_a_killed_run_ends_like_an_unbroken_one(
-    unbroken: Path,
-    data_root: Path,
-    tmp_path: Path,
-    kill: signal.Signals,
-    after: int,
-    workers: int,
-    cache: str,
+def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
+    settings: tuple[str, ...], workers: int, cache: str, data_root: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "train"
+    seconds = timed(words(data_root, tmp_path / "unbroken", *settings))
     own = f"data.num_workers={workers}", f"data.cache={cache}", f"data.cache_dir={tmp_path}/cache"
-    listed = words(data_root, tmp_path, *own, "resume=true")
-    process = start(listed)
-    deadline = time.monotonic() + 120
-    while steps_done(run / "checkpoints") < after:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(kill)
-    process.wait(60)
-    assert process.returncode == (75 if kill != signal.SIGKILL else -kill)
-    assert main(listed) == 0
-    assert_same_end(run, unbroken)
+    kills = random_kills(random.Random(workers), 2, seconds / 2)
+    codes = run_and_kill(
+        words(data_root, tmp_path / "killed", *settings, *own),
+        [Kill("write", 3), Kill("commit", 1), *kills],
+    )
+    assert codes[:2] == [-9, -9]
+    assert set(codes[:-1]) <= {-9, -15, 75, 0}
+    assert codes[-1] == 0
+    assert_same_end(tmp_path / "killed/train", tmp_path / "unbroken/train")
+
+
+def test_resume_without_anything_begins(data_root: Path, tmp_path: Path) -> None:
+    assert main(words(data_root, tmp_path, "trainer.max_epochs=1", "data.subset=4")) == 0
+    assert (tmp_path / "train/metrics.json").exists()
+
+
+def test_a_damaged_checkpoint_is_named_and_skipped(run_dir: Path, tmp_path: Path) -> None:
+    good = (run_dir / "checkpoints/last.ckpt").read_bytes()
+    last, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    said: list[str] = []
+    assert newest(tmp_path, said.append) is None
+    previous.write_bytes(good)
+    (tmp_path / "next.ckpt").write_bytes(good)
+    with zipfile.ZipFile(previous) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    flipped = bytearray(good)
+    flipped[largest.header_offset + 200] ^= 1  # one bit of a weight
+    for damaged in (good[: len(good) // 2], b"", b"no checkpoint", bytes(flipped)):
+        last.write_bytes(damaged)
+        said.clear()
+        assert newest(tmp_path, said.append) == previous
+        assert len(said) == 1
+        assert said[0].startswith(f"{last}: damaged, skipped (")
+    assert not (tmp_path / "next.ckpt").exists()  # it never counted
+    previous.write_bytes(b"")
+    with pytest.raises(UserError, match=r"no checkpoint can be read \(last.ckpt, previous.ckpt\)"):
+        newest(tmp_path, said.append)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, room = torch.save, 3
+
+    def full(checkpoint: object, file: object) -> None:
+        nonlocal room
+        room -= 1
+        if room < 0:
+            raise OSError(28, "No space left on device")
+        save(checkpoint, file)
+
+    listed = words(data_root, tmp_path, "checkpoint.every_n_steps=1")
+    with monkeypatch.context() as patched:
+        patched.setattr("detr_diff.training.checkpoints.torch.save", full)
+        result = cli(*listed)
+    assert result.code == 1
+    assert "cannot be written: No space left on device; the checkpoint before it is intact" in result.err
+    folder = tmp_path / "train/checkpoints"
+    assert newest(folder) == folder / "last.ckpt"
+    assert not list(folder.glob("*.tmp"))
+    result = cli(*listed)
+    assert result.code == 0
+    assert "resuming from" in result.err

@@ -3,11 +3,14 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from detr_diff.choices import Cache
 from detr_diff.data.dataset import MovedObjectDataset
@@ -70,22 +73,38 @@ def fill(dataset: MovedObjectDataset, store: DiskCache | MemoryCache) -> None:
         store: Where frames are kept; what finds no room there is prepared each time.
     """
     cache = FrameCache(dataset.pairs.contents[dataset.pairs.rows])
+    fill_from(cache, store, lambda missing: _prepared(dataset, missing.tolist()), "filling the cache")
+    left = len(cache.missing())
+    if left:
+        log.warning("data.cache_gb is too small: %d of %d pairs are not cached", left, len(dataset))
+    dataset.cache = cache
+
+
+def fill_from(
+    cache: FrameCache,
+    store: DiskCache | MemoryCache,
+    make: Callable[[npt.NDArray[np.int64]], Iterator[Frames]],
+    what: str,
+) -> None:
+    """Complete a cache with what is in a store, and the store with what is made.
+
+    Args:
+        cache: What is wanted.
+        store: Where it is kept; when it is full, the rest stays missing.
+        make: Positions in the cache to what belongs there, in order.
+        what: What making is, for the progress bar.
+    """
     with store.filling() if isinstance(store, DiskCache) else nullcontext():
         if isinstance(store, DiskCache):
             for path, shard in store.shards():
                 if cache.add(shard):
                     store.keep(path)
         missing = cache.missing()
-        frames = progress(_prepared(dataset, missing.tolist()), "filling the cache", len(missing))
-        for shard in pack(cache.keys[missing], frames):
+        for shard in pack(cache.keys[missing], progress(make(missing), what, len(missing))):
             stored = store.store(shard)
             if stored is None:
                 break
             cache.add(stored)
-    left = len(cache.missing())
-    if left:
-        log.warning("data.cache_gb is too small: %d of %d pairs are not cached", left, len(dataset))
-    dataset.cache = cache
 
 
 def _prepared(dataset: MovedObjectDataset, rows: Sequence[int]) -> Iterator[Frames]:

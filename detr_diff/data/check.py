@@ -1,7 +1,7 @@
 """The integrity report: everything wrong with a data set, before any training."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -54,9 +54,8 @@ def check(
     columns = LabelColumns(found.pairs)
     for pair in progress(found.pairs, "checking the data", len(found.pairs)):
         labels, new = _labels(pair, names, max_objects)
-        frames = [pair.after] if pair.before is None else [pair.before, pair.after]
         sizes = []
-        for path in frames:
+        for path in pair.frames:
             size = inspect(path)
             if isinstance(size, str):
                 new.append(Problem(path, 0, size))
@@ -73,14 +72,18 @@ def check(
         if new or pair.name in spoilt:
             columns.skip()
         else:
-            digests = b"".join(map(content_of, frames)) if contents else b""
-            columns.append(labels, sizes[0], _hash(digests) if contents else 0)
+            columns.append(labels, sizes[0], content(map(content_of, pair.frames)) if contents else 0)
     left_out = len({problem.pair or str(problem) for problem in problems})
     return CheckReport(columns.finish(), problems, left_out)
 
 
-def _hash(digests: bytes) -> int:
-    return int.from_bytes(hashlib.sha256(digests).digest()[:8], "big", signed=True)
+def content(digests: Iterable[bytes]) -> int:
+    """The contents of a pair as a number of 64 bits.
+
+    Args:
+        digests: Of its frames.
+    """
+    return int.from_bytes(hashlib.sha256(b"".join(digests)).digest()[:8], "big", signed=True)
 
 
 def _labels(pair: FramePair, names: Sequence[str], max_objects: int | None) -> tuple[Labels, list[Problem]]:

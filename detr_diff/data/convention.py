@@ -1,12 +1,16 @@
 """Which places the labels name: only where an object is now, or every place that lights up."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 
+from detr_diff.choices import Diff
 from detr_diff.data.change import change, unlabelled_change
 from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPair
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 48
 TRIED = 4 * SAMPLE  # pairs without objects say nothing
@@ -33,3 +37,20 @@ def unlabelled_share(pairs: Sequence[LabelledPair]) -> float:
         if share is not None:
             shares.append(share)
     return float(np.median(shares)) if shares else 0.0
+
+
+def warn_of_symmetric_diff(pairs: Sequence[LabelledPair], diff: Diff) -> None:
+    """Warn when the labels cannot be told apart in this diff.
+
+    |after - before| is the same when the frames are swapped: where only the new place of an
+    object is labelled, its old place looks exactly like it and is wrong.
+    """
+    share = unlabelled_share(pairs) if diff.symmetric else 0.0
+    if share > LIMIT:
+        log.warning(
+            "%.0f %% of the changed pixels are outside every box: it seems that only the AFTER "
+            "places are labelled, but data.diff=%s cannot tell before from after; label both "
+            "places, or use data.diff=signed or data.diff=stack",
+            100 * share,
+            diff,
+        )

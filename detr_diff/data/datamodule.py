@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +17,14 @@ from detr_diff.choices import Augment, Cache, Diff, OnError, Places, SplitBy
 from detr_diff.data.augment import NO_AUGMENTATION, STRENGTHS, Strength
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.check import CheckReport, check
-from detr_diff.data.convention import LIMIT, unlabelled_share
+from detr_diff.data.convention import warn_of_symmetric_diff
 from detr_diff.data.dataset import Batch, ImageProcessor, MovedObjectDataset, collate
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover
+from detr_diff.data.kept_outputs import KeptOutputs, collate_kept
 from detr_diff.data.labelled_pairs import LabelledPairs
-from detr_diff.data.loading import build_loader
+from detr_diff.data.loading import Reused, build_loader
 from detr_diff.data.sampler import EpochBatches, InOrder, Share, Shuffled, batches_of
 from detr_diff.data.split import split_pairs, subset
 from detr_diff.data.windows import Windows
@@ -105,8 +106,12 @@ class MovedObjectDataModule(LightningDataModule):
         if subset is not None and subset < 1:
             raise SettingError(f"data.subset={subset}: at least 1")
         self.datasets: dict[str, MovedObjectDataset] = {}
-        # A stage may have its own batch size; training sets this.
+        # A stage may have its own batch size and augmentation, and go on from outputs that were
+        # kept; training sets these.
         self.batch_size_at: Callable[[int], int | None] = lambda epoch: None
+        self.augment_at: Callable[[int], Augment | None] = lambda epoch: None
+        self.kept_at: Callable[[int], Mapping[str, KeptOutputs]] = lambda epoch: {}
+        self._loaders: dict[str, Reused[Any]] = {"train": Reused(), "val": Reused()}
 
     def setup(self, stage: str | None = None) -> None:
         """Discover, check and split; once, whatever the stage.
@@ -167,15 +172,19 @@ class MovedObjectDataModule(LightningDataModule):
             pairs,
             self.comparison,
             self.processor,
-            self._strength() if training else NO_AUGMENTATION,
+            self._strength(None) if training else NO_AUGMENTATION,
             reversible=self._places() in BOTH_PLACES,
             seed=self.settings.seed,
             max_objects=self.settings.max_objects,
         )
 
-    def _strength(self) -> Strength:
-        strength, zoom = STRENGTHS[Augment(self.settings.augment)], self.settings.zoom
-        return strength if zoom is None else replace(strength, scale=tuple(zoom))
+    def strength(self, epoch: int) -> Strength:
+        """How far the training pairs are varied in an epoch."""
+        return self._strength(self.augment_at(epoch))
+
+    def _strength(self, of_stage: Augment | None) -> Strength:
+        strength, zoom = STRENGTHS[of_stage or Augment(self.settings.augment)], self.settings.zoom
+        return strength if zoom is None or of_stage is Augment.none else replace(strength, scale=tuple(zoom))
 
     def _places(self) -> Places | None:
         """Which places the labels name, as far as the data set says; another label folder may differ."""
@@ -211,51 +220,35 @@ class MovedObjectDataModule(LightningDataModule):
                 )
 
     def warn_of_symmetric_diff(self) -> None:
-        """Say once when the labels cannot be told apart in this diff.
-
-        |after - before| is the same when the frames are swapped: where only the new place of an
-        object is labelled, its old place looks exactly like it and is wrong.
-        """
-        symmetric = self.comparison.diff.symmetric
-        share = unlabelled_share(self.datasets["train"].pairs) if symmetric else 0.0
-        if share > LIMIT:
-            log.warning(
-                "%.0f %% of the changed pixels are outside every box: it seems that only the AFTER "
-                "places are labelled, but data.diff=%s cannot tell before from after; label both "
-                "places, or use data.diff=signed or data.diff=stack",
-                100 * share,
-                self.comparison.diff,
-            )
+        """Say once when the labels cannot be told apart in this diff."""
+        warn_of_symmetric_diff(self.datasets["train"].pairs, self.comparison.diff)
 
     def train_dataloader(self) -> Windows:
-        share = self._share()
-        order = Shuffled(len(self.datasets["train"]), self.settings.seed)
-        size = self.batch_size_at(self._epoch()) or self.settings.batch_size
-        sampler = EpochBatches(order, size, share, self._epoch, self._start)
-        trainer: Any = self.trainer
-        return Windows(
-            self._loader("train", sampler),
-            trainer.accumulate_grad_batches,
-            lambda: int(trainer.num_training_batches) - self._start(),
-        )
+        epoch, images = self._epoch(), self.datasets["train"]
+        images.strength = self.strength(epoch)
+        dataset = self.kept_at(epoch).get("train", images)
+        batches = self._shuffled(epoch)
+        accumulate = self.trainer.accumulate_grad_batches  # type: ignore[union-attr]
+
+        def build() -> Windows:
+            return Windows(self._loader(dataset, batches), accumulate, self._remaining)
+
+        return self._loaders["train"].get((dataset, images.strength, batches.batch_size), build)
 
     def first_batch(self) -> Batch:
         """The first training batch of this process."""
-        order = Shuffled(len(self.datasets["train"]), self.settings.seed)
-        size = self.batch_size_at(0) or self.settings.batch_size
-        keys = next(iter(EpochBatches(order, size, self._share())))
-        return collate([self.datasets["train"][key] for key in keys])
+        return collate([self.datasets["train"][key] for key in next(iter(self._shuffled(0)))])
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self.loader("val")
+        dataset = self.kept_at(self._epoch()).get("val", self.datasets["val"])
+        return self._loaders["val"].get(dataset, lambda: self._in_order(dataset))
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self.loader("test")
 
     def loader(self, split: str) -> DataLoader[Any]:
         """Batches of train, val, test or all, in the order found and without augmentation."""
-        order = InOrder(len(self.datasets[split]))
-        return self._loader(split, EpochBatches(order, self.settings.batch_size, self._share()))
+        return self._in_order(self.datasets[split])
 
     def train_batches(self, batch_size: int | None = None, processes: int = 1) -> int:
         """Training batches of an epoch, the same for each of several processes."""
@@ -273,17 +266,32 @@ class MovedObjectDataModule(LightningDataModule):
         loop: Any = self.trainer.fit_loop  # type: ignore[union-attr]
         return int(loop.epoch_loop.batch_progress.current.ready) if loop.restarting else 0
 
+    def _remaining(self) -> int:
+        """Batches that are left of an epoch."""
+        trainer: Any = self.trainer
+        return int(trainer.num_training_batches) - self._start()
+
     def _share(self) -> Share:
         if self.trainer is None:
             return Share()
         return Share(self.trainer.global_rank, self.trainer.world_size)
 
-    def _loader(self, split: str, batches: EpochBatches) -> DataLoader[Any]:
+    def _in_order(self, dataset: MovedObjectDataset | KeptOutputs) -> DataLoader[Any]:
+        batches = EpochBatches(InOrder(len(dataset)), self.settings.batch_size, self._share())
+        return self._loader(dataset, batches)
+
+    def _shuffled(self, epoch: int) -> EpochBatches:
+        """The training batches from an epoch on."""
+        order = Shuffled(len(self.datasets["train"]), self.settings.seed)
+        size = self.batch_size_at(epoch) or self.settings.batch_size
+        return EpochBatches(order, size, self._share(), self._epoch, self._start)
+
+    def _loader(self, dataset: MovedObjectDataset | KeptOutputs, batches: EpochBatches) -> DataLoader[Any]:
         return build_loader(
-            self.datasets[split],
+            dataset,
             self.settings.num_workers,
             batch_sampler=batches,
             persistent_workers=self.settings.num_workers > 0,
-            collate_fn=collate,
+            collate_fn=collate_kept if isinstance(dataset, KeptOutputs) else collate,
             pin_memory=torch.cuda.is_available(),
         )

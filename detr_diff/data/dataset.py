@@ -5,6 +5,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,6 +17,7 @@ from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
 from detr_diff.data.registration import align
 from detr_diff.data.sampler import SampleKey, seed_for
+from detr_diff.errors import UserError
 
 PREPARED_BY = ("opencv-python-headless", "torchvision", "transformers", "detr-diff")
 
@@ -41,12 +43,15 @@ class Batch(NamedTuple):
             in the data set), padding bool [1] (True: not to be counted); with registration also
             aligned bool [1] (False: it gave up).
         window: In training, what all batches of the optimizer step hold together.
+        kept: What the frozen part of the model made of the images, tensors [B, ...]. The images
+            then have a size but no channels, and the masks are empty.
     """
 
     images: Tensor
     masks: Tensor
     targets: list[Target]
     window: Contents | None = None
+    kept: list[Tensor] | None = None
 
 
 class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
@@ -112,16 +117,41 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
                 donor=None if full else partial(self._donor, generator),
             )
         image = self._compare(sample.frames)
+        target = self._target(pair, sample.boxes, sample.class_labels, index, padding, frames.aligned)
+        return self._normalise(image), target
+
+    def target(self, key: SampleKey | int, aligned: bool) -> Target:
+        """The target dict of a sample without augmentation, when its image is not needed.
+
+        Args:
+            key: As for a sample.
+            aligned: Whether its frames could be aligned.
+        """
+        _, index, padding = key if isinstance(key, tuple) else SampleKey(0, key)
+        pair = self.pairs[index]
+        boxes, class_labels = torch.from_numpy(pair.labels.boxes), torch.from_numpy(pair.labels.class_labels)
+        return self._target(pair, boxes, class_labels, index, padding, aligned)
+
+    def _target(
+        self,
+        pair: LabelledPair,
+        boxes: Tensor,
+        class_labels: Tensor,
+        index: int,
+        padding: bool,
+        aligned: bool,
+    ) -> Target:
+        _require_boxes(boxes, self.max_objects, pair.pair.name)
         target = {
-            "boxes": sample.boxes,
-            "class_labels": sample.class_labels,
+            "boxes": boxes,
+            "class_labels": class_labels,
             "size": torch.tensor([pair.height, pair.width]),
             "index": torch.tensor([index]),
             "padding": torch.tensor([padding]),
         }
         if self.comparison.registers:
-            target["aligned"] = torch.tensor([frames.aligned])
-        return self._normalise(image), target
+            target["aligned"] = torch.tensor([aligned])
+        return target
 
     def prepare(self, index: int) -> Frames:
         """Decode, align and resize the frames of a pair; what a cache keeps."""
@@ -159,6 +189,16 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             "versions": {name: version(name) for name in PREPARED_BY},
         }
 
+    def sizes(self) -> set[tuple[int, int]]:
+        """Heights and widths of the resized frames; two of them where there are more."""
+        found: set[tuple[int, int]] = set()
+        for height, width in np.unique(self.pairs.sizes[self.pairs.rows], axis=0).tolist():
+            resized = self._resize(torch.zeros(3, height, width, dtype=torch.uint8))
+            found.add((resized.shape[-2], resized.shape[-1]))
+            if len(found) > 1:
+                break
+        return found
+
     def image(self, index: int) -> Tensor:
         """The diff image in the size of the frames, uint8 [C, H, W], to be looked at."""
         before, after = self._read(index)
@@ -189,6 +229,16 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             return frames[0]
         before, after = frames
         return diff_image(before, after, self.comparison.diff, self.comparison.light_compensation)
+
+
+def _require_boxes(boxes: Tensor, most: int | None, name: str) -> None:
+    """Refuse what a loss would take without a word: boxes that are none, and more than queries."""
+    good = boxes.isfinite().all(1) & (boxes[:, 2:] > 0).all(1) & ((boxes >= 0) & (boxes <= 1)).all(1)
+    if not bool(good.all()):
+        wrong = [round(value, 6) for value in boxes[~good][0].tolist()]
+        raise UserError(f"{name}: box {wrong} (cx, cy, w, h): numbers from 0 to 1, w and h above 0")
+    if most is not None and len(boxes) > most:
+        raise UserError(f"{name}: {len(boxes)} objects, but only {most} queries")
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:

@@ -33,6 +33,11 @@ class FramePair:
     scene: str | None = None
     split: str | None = None
 
+    @property
+    def frames(self) -> list[Path]:
+        """Before and after, or the ready diff image alone."""
+        return [self.after] if self.before is None else [self.before, self.after]
+
 
 class FramePairs(Sequence[FramePair]):
     """Frame pairs of one data folder, stored as columns: a million take some 150 MB.

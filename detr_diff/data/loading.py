@@ -1,10 +1,27 @@
 """Loaders whose workers keep out of each other's way."""
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+Loader = TypeVar("Loader")
+
+
+class Reused(Generic[Loader]):
+    """The loader that was built last, while it is asked for the same; so its workers stay."""
+
+    def __init__(self) -> None:
+        self._built: tuple[Any, Loader] | None = None
+
+    def get(self, key: Any, build: Callable[[], Loader]) -> Loader:
+        """The loader of that key; all that it depends on must be in the key."""
+        if self._built is None or self._built[0] != key:
+            self._built = None  # lets the workers of the old one go first
+            self._built = key, build()
+        return self._built[1]
 
 
 def build_loader(dataset: Dataset[Any], workers: int, **settings: Any) -> DataLoader[Any]:

@@ -1,5 +1,6 @@
 """What differs between the DETR variants, in one table. Adding a family is one row."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,14 @@ import transformers
 
 from detr_diff.choices import ClassLoss
 from detr_diff.errors import SettingError, nearest
+from detr_diff.model.cuts import (
+    DETR_DECODER,
+    DETR_ENCODER,
+    FEATURE_MAPS,
+    HYBRID_ENCODER,
+    LAST_FEATURE_MAP,
+    Cut,
+)
 
 # Blocks from the pixels up. A stage names them to say what learns.
 BLOCKS = (
@@ -51,6 +60,7 @@ class Family:
         blocks: Block to regular expression of the parameter names; the first match wins.
         class_loss: What its class loss is divided by.
         multiple_of: What height and width of the input must be a multiple of.
+        cuts: Where the outputs of frozen blocks can be kept.
     """
 
     config: str
@@ -59,6 +69,7 @@ class Family:
     blocks: dict[str, str]
     class_loss: ClassLoss
     multiple_of: int = 1
+    cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
 
     @property
     def config_class(self) -> Any:
@@ -92,6 +103,7 @@ FAMILIES = {
             "box_head": r"bbox_predictor\.",
         },
         class_loss=ClassLoss.queries,
+        cuts=(LAST_FEATURE_MAP, DETR_ENCODER, DETR_DECODER),
     ),
     # Zhao et al. 2023, arXiv:2304.08069. The queries are picked from the encoder by enc_output.
     "rt_detr": Family(
@@ -109,6 +121,7 @@ FAMILIES = {
         },
         class_loss=ClassLoss.objects,
         multiple_of=32,
+        cuts=(FEATURE_MAPS, HYBRID_ENCODER),
     ),
 }
 
@@ -140,3 +153,13 @@ def expand(blocks: list[str], setting: str) -> tuple[str, ...]:
             raise SettingError(f"{setting}: unknown block {name!r}, {nearest(name, [*BLOCKS, *ALIASES])}")
         chosen.update(ALIASES.get(name, (name,)))
     return tuple(block for block in BLOCKS if block in chosen)
+
+
+def contract(blocks: Collection[str]) -> list[str]:
+    """Blocks by their aliases, where all blocks of an alias are among them."""
+    left, names = list(blocks), []
+    for alias, members in ALIASES.items():
+        if set(members) <= set(left):
+            names.append(alias)
+            left = [block for block in left if block not in members]
+    return [*names, *left]

@@ -17,11 +17,13 @@ from detr_diff.choices import Normalize
 from detr_diff.data.dataset import Batch, Contents, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.data.sampler import seed_for
+from detr_diff.errors import SettingError, nearest
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.blocks import parameter_groups
 from detr_diff.model.families import family
 from detr_diff.model.load import Architecture, build_model, build_processor
+from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.training.ema import WeightAverage
 from detr_diff.training.loss_scale import step_loss
 from detr_diff.training.stages import Stage, StagePlan, Timeline
@@ -75,7 +77,8 @@ class Detector(LightningModule):
         self.detr = build_model(self.architecture) if detr is None else detr
         # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
         self.detr.requires_grad_(True)
-        # Convolutions are faster on it.
+        # Convolutions are faster on it. And torch 2.15 gives wrong gradients of batch norm for a
+        # single image in the other layout, when they come from a transposed view as in RT-DETR.
         self.detr.to(memory_format=torch.channels_last)
         self.average = None if ema_decay is None else WeightAverage(self.detr, ema_decay)
         self.step_contents = Contents(0, 0)
@@ -88,12 +91,31 @@ class Detector(LightningModule):
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.tensor(DEFAULT_THRESHOLD))
 
+    def compile_model(self, backend: str) -> None:
+        """Compile backbone and encoder: what follows has a new shape with every number of objects.
+
+        Raises:
+            SettingError: torch.compile has no such backend.
+        """
+        known = torch.compiler.list_backends(exclude_tags=())
+        if backend not in known:
+            raise SettingError(f"compile={backend}: unknown, {nearest(backend, known)}")
+        inner: Any = self.detr.model
+        for module in (inner.backbone, inner.encoder):
+            module.compile(backend=backend)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The global generator is not in a checkpoint; so what it gives depends on the step alone.
         torch.manual_seed(seed_for(self.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss, output = self._forward(batch, "train")
+        try:
+            loss, output = self._forward(batch, "train")
+        except ValueError:
+            if self._predicts_numbers(batch):
+                raise
+            # The matcher of RT-DETR refuses boxes that are not numbers, before there is a loss.
+            return torch.stack([p.sum() for p in self.detr.parameters() if p.requires_grad]).sum() * math.nan
         self.unaligned.update(_unaligned(batch))
         if self.normalize is Normalize.batch:
             return loss
@@ -111,6 +133,10 @@ class Detector(LightningModule):
         )
         # Lightning averages over the batches of a step, and over the processes: this is a sum.
         return part * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    @torch.no_grad()
+    def _predicts_numbers(self, batch: Batch) -> bool:
+        return bool(self._output(self.detr, batch).pred_boxes.isfinite().all())
 
     def _over_processes(self, counted: Contents) -> Contents:
         if self.trainer.world_size == 1:
@@ -141,8 +167,7 @@ class Detector(LightningModule):
         return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        output = self.evaluated(pixel_values=batch.images, pixel_mask=batch.masks)
-        return self._predictions(output, batch)
+        return self._predictions(self._output(self.evaluated, batch), batch)
 
     @property
     def evaluated(self) -> Any:
@@ -202,9 +227,7 @@ class Detector(LightningModule):
     def _forward(self, batch: Batch, split: str) -> tuple[Tensor, Any]:
         """The model's output and its loss, logged under the name of the split."""
         labels = [{key: t[key] for key in ("boxes", "class_labels")} for t in batch.targets]
-        images = batch.images.contiguous(memory_format=torch.channels_last)
-        model = self.detr if split == "train" else self.evaluated
-        output = model(pixel_values=images, pixel_mask=batch.masks, labels=labels)
+        output = self._output(self.detr if split == "train" else self.evaluated, batch, labels=labels)
         # Losses of the auxiliary layers end in a number; they are in the sum.
         parts = {k: v for k, v in output.loss_dict.items() if not re.search(r"_\d+$", k)}
         figures = {f"{split}/{key}": value.detach() for key, value in parts.items()}
@@ -212,6 +235,15 @@ class Detector(LightningModule):
         counted, whole = contents(batch).samples, split != "train"
         self.log_dict(figures, batch_size=counted, on_epoch=whole, sync_dist=whole)
         return output.loss, output
+
+    def _output(self, model: Any, batch: Batch, **labels: Any) -> Any:
+        if batch.kept is None:
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            return model(pixel_values=images, pixel_mask=batch.masks, **labels)
+        cut = deepest_cut(self.family, self.timeline.at_epoch(self.current_epoch).stage.learn)
+        assert cut is not None
+        with replay(model, cut, batch.kept):
+            return model(pixel_values=batch.images, **labels)
 
     def _evaluate(self, batch: Batch, split: str) -> Predictions:
         _, output = self._forward(batch, split)

@@ -20,6 +20,7 @@ from detr_diff.errors import SettingError, UserError, nearest
 from detr_diff.evaluation.score_sweep import Sweep
 from detr_diff.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
 from detr_diff.training.detector import Detector
+from detr_diff.training.kept_prefix import KeptPrefix
 from detr_diff.training.overlay_callback import OverlayCallback
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stop import Stop
@@ -113,11 +114,18 @@ def training_callbacks(
     mode = "min" if monitor.endswith("loss") else "max"
     folder = run_dir / "checkpoints"
     return [
-        StagedFinetuning(stage_monitor, min_delta),
+        StagedFinetuning(run_dir, stage_monitor, min_delta),
         OverlayCallback(run_dir / "overlays", overlays, images),
         ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False),
         ResumeCheckpoint(folder, every_n_steps, stop),  # last: it keeps the state of all others
     ]
+
+
+def follow_stages(data: MovedObjectDataModule, detector: Detector, kept: KeptPrefix) -> None:
+    """Let the training data of an epoch be as the stage of that epoch says."""
+    data.batch_size_at = lambda epoch: detector.timeline.at_epoch(epoch).stage.batch_size
+    data.augment_at = lambda epoch: detector.timeline.at_epoch(epoch).stage.augment
+    data.kept_at = kept.at
 
 
 def load_detector(path: str | Path) -> tuple[Detector, dict[str, Any]]:

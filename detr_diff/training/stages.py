@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from detr_diff.choices import Schedule
+from detr_diff.choices import Augment, Schedule
 from detr_diff.errors import SettingError, nearest
 from detr_diff.model.families import expand
 from detr_diff.training.schedules import factor
@@ -24,6 +24,7 @@ class Stage:
         cycles: Number of cosines in the stage.
         warmup: Share of the stage's steps in which the rate rises.
         batch_size: Pairs in a batch; None: as data.batch_size says.
+        augment: How much the training pairs are varied; None: as data.augment says.
         patience: The stage ends early after so many validations without a better monitor; None:
             never.
     """
@@ -36,6 +37,7 @@ class Stage:
     cycles: int = 5
     warmup: float = 0.05
     batch_size: int | None = None
+    augment: Augment | None = None
     patience: int | None = None
     rates: Mapping[str, float] = field(init=False, repr=False, compare=False)
 
@@ -51,6 +53,10 @@ class Stage:
         if self.schedule not in list(Schedule):
             raise SettingError(f"{where}.schedule={self.schedule}: {nearest(self.schedule, Schedule)}")
         object.__setattr__(self, "schedule", Schedule(self.schedule))
+        if self.augment is not None:
+            if self.augment not in list(Augment):
+                raise SettingError(f"{where}.augment={self.augment}: {nearest(self.augment, Augment)}")
+            object.__setattr__(self, "augment", Augment(self.augment))
         learn = expand(list(self.learn), f"{where}.learn")
         if not learn:
             raise SettingError(f"{where}.learn: no block learns")
@@ -111,6 +117,8 @@ class StagePlan:
             del row["name"], row["rates"]
             lr = dict(stage.lr) if isinstance(stage.lr, Mapping) else stage.lr
             changed = {"learn": list(stage.learn), "schedule": str(stage.schedule), "lr": lr}
+            if stage.augment is not None:
+                changed["augment"] = str(stage.augment)
             rows[stage.name] = row | changed
         return rows
 

@@ -1,0 +1,111 @@
+"""The frozen prefix of a DETR: its outputs are kept, and the rest goes on from them."""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detr_diff.model.blocks import block_of
+from detr_diff.model.cuts import Cut
+from detr_diff.model.families import BLOCKS, Family
+
+
+def blocks_before(cut: Cut) -> tuple[str, ...]:
+    """The blocks that a cut leaves out, from the pixels up."""
+    return BLOCKS[: BLOCKS.index(cut.last) + 1]
+
+
+def deepest_cut(family: Family, learning: Collection[str]) -> Cut | None:
+    """The cut that leaves out most and has nothing before it that learns; None when there is none.
+
+    Args:
+        family: The DETR variant.
+        learning: The blocks that learn. All others must be in evaluation mode, see
+            `blocks.set_learning`.
+    """
+    possible = [cut for cut in family.cuts if not set(blocks_before(cut)) & set(learning)]
+    return max(possible, key=lambda cut: BLOCKS.index(cut.last), default=None)
+
+
+def keep(detr: nn.Module, cut: Cut, images: Tensor, masks: Tensor) -> list[Tensor]:
+    """Run the model on images of one size and take what `replay` needs.
+
+    Args:
+        detr: The model; it comes back in the mode in which it was.
+        cut: Where it is cut.
+        images: float [B, C, H, W], without padding: padding reaches into the outputs and depends
+            on the other images of a batch.
+        masks: int64 [B, H, W].
+
+    Returns:
+        Tensors [B, ...] without gradient.
+
+    Raises:
+        ValueError: A padded image.
+    """
+    if not bool(masks.all()):
+        raise ValueError("a padded image: its outputs depend on the other images of the batch")
+    outputs: dict[str, Any] = {}
+    modes = {module: module.training for module in detr.modules()}
+
+    def take(path: str, module: nn.Module, arguments: Any, output: Any) -> None:
+        outputs[path] = output
+
+    hooks = [detr.get_submodule(path).register_forward_hook(partial(take, path)) for path in cut.modules]
+    # Batch norm and dropout of the blocks that learn must not notice.
+    detr.eval()
+    try:
+        with torch.no_grad():
+            detr(pixel_values=images, pixel_mask=masks)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    return [tensor.detach() for tensor in cut.keep(outputs)]
+
+
+@contextmanager
+def replay(detr: nn.Module, cut: Cut, kept: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, the model does not run what is before the cut but goes on from what was kept.
+
+    Of the images that it is called with only number, size, type and device are looked at; they may
+    have no channels.
+
+    Args:
+        detr: The model.
+        cut: Where it is cut.
+        kept: What `keep` returned, any rows of it.
+    """
+    replaced = []
+    try:
+        for path, output in cut.give(kept).items():
+            module = detr.get_submodule(path)
+            replaced.append((module, vars(module).get("forward")))
+            module.forward = partial(_return, output)
+        yield
+    finally:
+        for module, own in replaced:
+            if own is None:
+                del module.forward
+            else:
+                module.forward = own
+
+
+def digest(detr: nn.Module, family: Family, cut: Cut) -> str:
+    """Of all weights and statistics before the cut; it changes when one of them changes."""
+    before = blocks_before(cut)
+    state = hashlib.sha256()
+    for name, tensor in detr.state_dict().items():
+        if block_of(family, name) in before:
+            state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def _return(output: Any, *arguments: Any, **settings: Any) -> Any:
+    return output

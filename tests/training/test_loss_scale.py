@@ -1,0 +1,84 @@
+"""Accumulated gradients are those of one large batch."""
+
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from detr_diff.data.dataset import Contents
+from detr_diff.model.families import family
+from detr_diff.model.load import load_model
+from detr_diff.training.loss_scale import step_loss
+from tests.conftest import ROOT
+
+COUNTS = [12, 0, 1, 0, 7, 1, 0, 0]  # objects of each image: box counts that differ wildly
+MODELS = {"detr": "detr_tiny", "rt_detr": "rt_detr_small"}
+
+
+def model_of(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    settings = yaml.safe_load((ROOT / f"conf/model/{MODELS[name]}.yaml").read_text())["config"]
+    settings |= {"num_denoising": 0} if name == "rt_detr" else {}
+    model, _, _ = load_model(name, ["a", "b"], config=settings)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # statistics of what it has seen
+    with torch.no_grad():
+        model(pixel_values=batch(name)[0])
+    model.to(memory_format=torch.channels_last)  # as the detector has it
+    return model.eval()  # no dropout, and batch norm that does not know its batch
+
+
+def batch(name: str) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
+    generator = torch.Generator().manual_seed(1)
+    labels = []
+    for count in COUNTS:
+        corners = torch.rand(count, 2, 2, generator=generator).sort(1).values
+        centre, size = corners.mean(1), (corners[:, 1] - corners[:, 0]).clamp(min=0.05)
+        classes = torch.randint(2, (count,), generator=generator)
+        labels.append({"boxes": torch.cat([centre, size], 1), "class_labels": classes})
+    images = torch.randn(len(COUNTS), 3, 64, 64, generator=generator)
+    return images.contiguous(memory_format=torch.channels_last), labels
+
+
+def contents_of(labels: list[dict[str, torch.Tensor]]) -> Contents:
+    return Contents(sum(len(one["boxes"]) for one in labels), len(labels))
+
+
+def gradient(model: Any, name: str, groups: list[slice]) -> torch.Tensor:
+    images, labels = batch(name)
+    model.zero_grad()
+    for group in groups:
+        output = model(pixel_values=images[group], labels=labels[group])
+        step_loss(
+            output.loss,
+            output.loss_dict,
+            contents_of(labels[group]),
+            contents_of(labels),
+            family(name).class_loss,
+            model.config.num_queries,
+            getattr(model.config, "eos_coefficient", 0.0),
+        ).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_accumulated_gradients_are_those_of_one_batch(name: str) -> None:
+    model: Any = model_of(name)
+    images, labels = batch(name)
+    model.zero_grad()
+    model(pixel_values=images, labels=labels).loss.backward()  # as the library computes it
+    whole = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    for sizes in ([1] * 8, [3, 3, 2], [2, 6], [8]):
+        ends = torch.tensor(sizes).cumsum(0).tolist()
+        groups = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+        parts = gradient(model, name, groups)
+        assert float((parts - whole).norm() / whole.norm()) < 1e-5, sizes
+
+
+def test_padding_counts_for_nothing() -> None:
+    loss, parts = torch.tensor(5.0), {"loss_ce": torch.tensor(2.0), "loss_ce_0": torch.tensor(1.0)}
+    for class_loss in (family(name).class_loss for name in MODELS):
+        part = step_loss(loss, parts, Contents(0, 0), Contents(3, 2), class_loss, 10, 0.1)
+        assert float(part) == 0.0
