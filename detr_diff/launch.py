@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from detr_diff.errors import SettingError, UserError
+from detr_diff.training.status_file import first_process
 
 STOPPED = 75  # exit code of a process that was asked to stop, see training/stop.py
 
@@ -24,11 +25,6 @@ STOPPED = 75  # exit code of a process that was asked to stop, see training/stop
 def launched() -> bool:
     """Whether this is already one of several processes, started here, by torchrun or by Slurm."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 or int(os.environ.get("SLURM_NTASKS", "1")) > 1
-
-
-def first_process() -> bool:
-    """Whether this is the only process of the job, or the first of several."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
 
 
 def processes(trainer: Mapping[str, Any]) -> int:

@@ -145,6 +145,7 @@ class TrainSettings:
     data: TrainDataSettings = MISSING
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings = MISSING
+    compile: Optional[str] = MISSING
     loss: LossSettings = MISSING
     ema: EmaSettings = MISSING
     stages: Dict[str, Any] = MISSING

@@ -108,11 +108,15 @@ def guarded(settings: DictConfig, folder: Path, group: str | None) -> float:
     Returns:
         The best value of the monitored metric.
     """
+    from detr_diff.training.status_file import StatusFile
+
+    status = StatusFile.begin(folder, settings.resume)
     (folder / TRACEBACK).unlink(missing_ok=True)
     try:
-        from detr_diff.verbs.train import train
+        with status:
+            from detr_diff.verbs.train import train
 
-        return train(settings, folder, group)
+            return train(settings, folder, group, status)
     except Exception as error:
         if getattr(error, "exit_code", 1) != STOPPED:
             (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")

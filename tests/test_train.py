@@ -18,6 +18,9 @@ def test_the_run_folder_is_complete(run_dir: Path, data_root: Path) -> None:
     names = {path.name for path in run_dir.iterdir()}
     assert names == {
         "config.yaml",
+        "environment.json",
+        "status.json",
+        "schedule.png",
         "metrics.csv",
         "metrics.json",
         "score_sweep.csv",

@@ -1,5 +1,6 @@
 """What differs between the DETR variants, in one table. Adding a family is one row."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,3 +153,13 @@ def expand(blocks: list[str], setting: str) -> tuple[str, ...]:
             raise SettingError(f"{setting}: unknown block {name!r}, {nearest(name, [*BLOCKS, *ALIASES])}")
         chosen.update(ALIASES.get(name, (name,)))
     return tuple(block for block in BLOCKS if block in chosen)
+
+
+def contract(blocks: Collection[str]) -> list[str]:
+    """Blocks by their aliases, where all blocks of an alias are among them."""
+    left, names = list(blocks), []
+    for alias, members in ALIASES.items():
+        if set(members) <= set(left):
+            names.append(alias)
+            left = [block for block in left if block not in members]
+    return [*names, *left]

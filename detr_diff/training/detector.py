@@ -17,6 +17,7 @@ from detr_diff.choices import Normalize
 from detr_diff.data.dataset import Batch, Contents, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.data.sampler import seed_for
+from detr_diff.errors import SettingError, nearest
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.blocks import parameter_groups
@@ -74,7 +75,10 @@ class Detector(LightningModule):
         self.names = self.architecture.names
         self.processor = build_processor(self.architecture)
         self.detr = build_model(self.architecture) if detr is None else detr
-        # Convolutions are faster on it.
+        # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
+        self.detr.requires_grad_(True)
+        # Convolutions are faster on it. And torch 2.15 gives wrong gradients of batch norm for a
+        # single image in the other layout, when they come from a transposed view as in RT-DETR.
         self.detr.to(memory_format=torch.channels_last)
         self.average = None if ema_decay is None else WeightAverage(self.detr, ema_decay)
         self.step_contents = Contents(0, 0)
@@ -86,6 +90,19 @@ class Detector(LightningModule):
         # Chosen on validation; a buffer, so that it is in every checkpoint.
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.tensor(DEFAULT_THRESHOLD))
+
+    def compile_model(self, backend: str) -> None:
+        """Compile backbone and encoder: what follows has a new shape with every number of objects.
+
+        Raises:
+            SettingError: torch.compile has no such backend.
+        """
+        known = torch.compiler.list_backends(exclude_tags=())
+        if backend not in known:
+            raise SettingError(f"compile={backend}: unknown, {nearest(backend, known)}")
+        inner: Any = self.detr.model
+        for module in (inner.backbone, inner.encoder):
+            module.compile(backend=backend)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The global generator is not in a checkpoint; so what it gives depends on the step alone.

@@ -195,11 +195,12 @@ class FirstBatchGuard(Callback):
         ]
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
         labels = [{key: target[key] for key in ("boxes", "class_labels")} for target in batch.targets]
+        images = batch.images.contiguous(memory_format=torch.channels_last)
         losses: list[float] = []
         with torch.random.fork_rng():
             for step in range(self.steps + 1):
                 torch.manual_seed(0)  # the same dropout and denoising: only the weights differ
-                loss = detr(pixel_values=batch.images, pixel_mask=batch.masks, labels=labels).loss
+                loss = detr(pixel_values=images, pixel_mask=batch.masks, labels=labels).loss
                 losses.append(float(loss.detach()))
                 if step < self.steps:
                     optimizer.zero_grad()

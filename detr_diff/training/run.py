@@ -114,7 +114,7 @@ def training_callbacks(
     mode = "min" if monitor.endswith("loss") else "max"
     folder = run_dir / "checkpoints"
     return [
-        StagedFinetuning(stage_monitor, min_delta),
+        StagedFinetuning(run_dir, stage_monitor, min_delta),
         OverlayCallback(run_dir / "overlays", overlays, images),
         ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False),
         ResumeCheckpoint(folder, every_n_steps, stop),  # last: it keeps the state of all others

@@ -1,6 +1,7 @@
 """The callback that carries the stages out."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
@@ -8,7 +9,10 @@ from rich.table import Table
 
 from detr_diff.errors import SettingError, nearest
 from detr_diff.model.blocks import parameters_by_block, set_learning
+from detr_diff.model.families import ALIASES, contract
 from detr_diff.text import render
+from detr_diff.training.schedule_figure import Span as StageSpan
+from detr_diff.training.schedule_figure import draw_schedule, drawn_steps
 from detr_diff.training.stages import Span, ended_early
 
 log = logging.getLogger(__name__)
@@ -22,11 +26,13 @@ class StagedFinetuning(Callback):
     run cannot disagree with an unbroken one.
 
     Args:
+        folder: Where schedule.png goes.
         monitor: The metric that a stage with patience watches.
         min_delta: What counts as better.
     """
 
-    def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
+    def __init__(self, folder: Path, monitor: str, min_delta: float = 0.0) -> None:
+        self.folder = folder
         self.monitor = monitor
         self.min_delta = min_delta
         self.validations: list[tuple[int, float]] = []
@@ -46,6 +52,9 @@ class StagedFinetuning(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.announced = False
         self._apply(trainer, pl_module)
+        if trainer.is_global_zero:
+            log.info("%s", render(_plan_table(pl_module)))
+            self._draw(pl_module)
         # A run that was killed after its last epoch has nothing left to do.
         trainer.should_stop = trainer.should_stop or trainer.current_epoch >= pl_module.timeline.epochs
 
@@ -87,6 +96,18 @@ class StagedFinetuning(Callback):
         set_learning(detector.detr, detector.family, span.stage.learn)
         return span
 
+    def _draw(self, detector: Any) -> None:
+        """schedule.png: the rates of all blocks over the steps to come."""
+        timeline = detector.timeline
+        spans = [
+            StageSpan(span.stage.name, span.epochs * span.steps_per_epoch, span.epochs)
+            for span in timeline.spans
+        ]
+        steps = drawn_steps(spans)
+        blocks = parameters_by_block(detector.detr, detector.family)
+        rates = {block: [timeline.rate(block, step) for step in steps] for block in blocks}
+        draw_schedule(self.folder / "schedule.png", spans, rates, steps, ALIASES)
+
     def _announce(self, detector: Any, span: Span) -> dict[str, float]:
         """Say what learns from now on, on the console and in the log; the same as figures."""
         stage = span.stage
@@ -106,3 +127,25 @@ class StagedFinetuning(Callback):
         table.add_row("all", f"{total:,}", f"{int(figures['trainable_parameters']):,}", "")
         log.info("%s", render(table))
         return figures
+
+
+def _plan_table(detector: Any) -> Table:
+    """All stages, before the first of them."""
+    table = Table("stage", "epochs", "steps", "blocks that learn", "parameters", "peak learning rate")
+    table.title = "plan"
+    counts = {
+        block: sum(p.numel() for p in parameters)
+        for block, parameters in parameters_by_block(detector.detr, detector.family).items()
+    }
+    for span in detector.timeline.spans:
+        learning = [block for block in span.stage.learn if block in counts]
+        rates = sorted({span.stage.rates[block] for block in learning}, reverse=True)
+        table.add_row(
+            span.stage.name,
+            str(span.epochs),
+            str(span.epochs * span.steps_per_epoch),
+            ", ".join(contract(learning)),
+            f"{sum(counts[block] for block in learning):,}",
+            ", ".join(f"{rate:g}" for rate in rates),
+        )
+    return table

@@ -79,9 +79,8 @@ def _place(trainer: Trainer) -> dict[str, Any]:
 
 def _stage(trainer: Trainer) -> dict[str, Any]:
     detector: Any = trainer.lightning_module
-    plan = detector.plan
-    index, _ = plan.at(trainer.current_epoch)
-    return {"stage": plan.stages[index].name, "stage_number": index + 1, "stages": len(plan.stages)}
+    span = detector.timeline.at_epoch(trainer.current_epoch)
+    return {"stage": span.stage.name, "stage_number": span.number, "stages": len(detector.plan.stages)}
 
 
 def _best(trainer: Trainer) -> dict[str, Any]:

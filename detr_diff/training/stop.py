@@ -1,7 +1,7 @@
 """Signals that ask a run to save itself and stop."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -24,12 +24,16 @@ class Stop:
     In training, the request waits for the end of the optimizer step and its checkpoint. Elsewhere,
     in preparation and validation, there is nothing to save, and it stops at once.
 
+    Args:
+        tell: Is told the name of the signal when the run stops.
+
     Attributes:
         at_once: Whether a signal stops the run where it is.
         decided: Whether all processes have agreed to stop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
         self.at_once = True
         self.decided = False
         self._signal: str | None = None
@@ -73,7 +77,9 @@ class Stop:
         Raises:
             StoppedBySignal: Always.
         """
-        raise StoppedBySignal(f"stopped by {self._signal or 'another process'} {what}")
+        name = self._signal or "another process"
+        self.tell(name)
+        raise StoppedBySignal(f"stopped by {name} {what}")
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self._signal = signal.Signals(number).name

@@ -17,13 +17,14 @@ from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
-from detr_diff.launch import first_process, launched
+from detr_diff.launch import launched
 from detr_diff.model.load import LoadReport, load_model
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
 from detr_diff.training.detector import Detector
 from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard, require_learning
 from detr_diff.training.kept_prefix import KeptPrefix
+from detr_diff.training.provenance import record_launch
 from detr_diff.training.run import (
     best_score,
     build_trainer,
@@ -37,6 +38,8 @@ from detr_diff.training.run import (
 )
 from detr_diff.training.run_logger import build_loggers
 from detr_diff.training.stages import StagePlan
+from detr_diff.training.status_callback import StatusCallback
+from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 
 log = logging.getLogger(__name__)
@@ -54,29 +57,31 @@ FREE = (
 )
 
 
-def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> float:
+def train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile) -> float:
     """Train in a run folder.
 
     Args:
         settings: See conf/train.yaml.
         run_dir: The run folder; it exists.
         group: Name of the multirun that the run is part of.
+        status: Says how the run stands.
 
     Returns:
         The best value of the monitored metric, for a sweeper.
     """
     quiet()
-    with Stop().listening() as stop:
-        return _train(settings, run_dir, group, stop)
+    with Stop(status.stopped).listening() as stop:
+        return _train(settings, run_dir, group, status, stop)
 
 
-def _train(settings: DictConfig, run_dir: Path, group: str | None, stop: Stop) -> float:
+def _train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile, stop: Stop) -> float:
     folder = run_dir / "checkpoints"
     resumed = newest(folder) if settings.resume else None
     _keep_config(settings, run_dir / "config.yaml", resumed is not None)
     if resumed and (run_dir / "metrics.json").exists():
         log.info("%s has finished already", run_dir)
         return best_score(resumed)
+    record_launch(run_dir)
     seed_everything(settings.seed, verbose=False)
     plan = _plan(settings)
     detector = _detector(settings, plan, resumed)
@@ -94,7 +99,9 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, stop: Stop) -
         log.warning("no test pairs (data.test=%s): the final metrics are of validation", settings.data.test)
 
     require_learning(plan.stages, detector.detr, detector.family)
-    callbacks = _callbacks(settings, run_dir, stop)
+    if settings.compile is not None:
+        detector.compile_model(settings.compile)
+    callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]
     trainer = build_trainer(_trainer_settings(settings, plan, kept), run_dir, callbacks=callbacks)
     step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None
     name = f"{group}/{run_dir.name}" if group else settings.run_name

@@ -26,6 +26,7 @@ def model_of(name: str) -> torch.nn.Module:
             module.momentum = None  # statistics of what it has seen
     with torch.no_grad():
         model(pixel_values=batch(name)[0])
+    model.to(memory_format=torch.channels_last)  # as the detector has it
     return model.eval()  # no dropout, and batch norm that does not know its batch
 
 
@@ -37,7 +38,8 @@ def batch(name: str) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
         centre, size = corners.mean(1), (corners[:, 1] - corners[:, 0]).clamp(min=0.05)
         classes = torch.randint(2, (count,), generator=generator)
         labels.append({"boxes": torch.cat([centre, size], 1), "class_labels": classes})
-    return torch.randn(len(COUNTS), 3, 64, 64, generator=generator), labels
+    images = torch.randn(len(COUNTS), 3, 64, 64, generator=generator)
+    return images.contiguous(memory_format=torch.channels_last), labels
 
 
 def contents_of(labels: list[dict[str, torch.Tensor]]) -> Contents:
