@@ -3,11 +3,12 @@
     python experiments/kept_prefix/measure.py RESULT.csv [gpu]
 
 DETR with a ResNet-50 at 480x640; only the heads learn. Both roads train in turns in one process,
-so that the ratio holds on a busy machine. An epoch is measured from the end of the one before it:
-nothing between epochs is left out.
+so that the ratio holds on a busy machine. An epoch that goes on from kept outputs is measured from the
+end of the one before it, so that nothing between epochs is left out.
 """
 
 import csv
+import itertools
 import statistics
 import sys
 import tempfile
@@ -32,7 +33,7 @@ from detr_diff.training.run import build_trainer, follow_stages, quiet
 from detr_diff.training.staged_finetuning import StagedFinetuning
 
 PAIRS, SCENES, ROUNDS = 40, 10, 3
-EPOCHS = {Cache.off: 2, Cache.memory: 6}
+EPOCHS = {Cache.off: 1, Cache.memory: 6}
 CONF = Path(__file__).parents[2] / "conf"
 
 
@@ -102,10 +103,12 @@ def main() -> None:
         for _ in range(ROUNDS):
             for where in epochs:
                 seconds, clock = fit(root, where, accelerator)
-                lasted = [b - a for a, b in zip(clock.ends, clock.ends[1:], strict=False)]
+                # A single epoch from its begin.
+                times = clock.ends if len(clock.ends) > 1 else [clock.begun, *clock.ends]
+                lasted = [b - a for a, b in itertools.pairwise(times)]
                 epochs[where] += lasted
-                # Without its validation.
-                training[where] += [e - v for e, v in zip(lasted, clock.validations[1:], strict=True)]
+                validated = clock.validations[-len(lasted) :]
+                training[where] += [e - v for e, v in zip(lasted, validated, strict=True)]
                 losses[where] = clock.losses
                 if where is Cache.memory:
                     before.append(seconds)
