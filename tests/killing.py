@@ -73,9 +73,14 @@ def run_and_kill(words: Sequence[str], kills: Iterable[Kill]) -> list[int]:
     """Start a run, kill it, start it again, ... and at last let it end.
 
     Returns:
-        The exit code of each start.
+        The exit code of each start, up to the one that ended.
     """
-    return [_start(words, kill) for kill in kills] + [_start(words, None)]
+    codes = []
+    for kill in (*kills, None):
+        codes.append(_start(words, kill))
+        if codes[-1] == 0:
+            break
+    return codes
 
 
 def _start(words: Sequence[str], kill: Kill | None) -> int:

@@ -26,7 +26,7 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
 ) -> None:
     seconds = timed(words(data_root, tmp_path / "unbroken", *settings))
     own = f"data.num_workers={workers}", f"data.cache={cache}", f"data.cache_dir={tmp_path}/cache"
-    kills = random_kills(random.Random(workers), 3, seconds)
+    kills = random_kills(random.Random(workers), 2, seconds / 2)
     codes = run_and_kill(
         words(data_root, tmp_path / "killed", *settings, *own),
         [Kill("write", 3), Kill("commit", 1), *kills],

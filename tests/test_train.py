@@ -83,6 +83,7 @@ def test_overlays_are_pictures_of_the_test_pairs(run_dir: Path) -> None:
 
 def test_an_existing_run_is_kept(run_dir: Path, data_root: Path, cli: Callable) -> None:
     before = {p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()}
+    status = (run_dir / "status.json").read_text()
     words = [*TINY, f"data.root={data_root}", f"runs={run_dir.parent}", "run_name=tiny"]
     result = cli("train", *words)
     assert result.code == 2
@@ -91,7 +92,8 @@ def test_an_existing_run_is_kept(run_dir: Path, data_root: Path, cli: Callable) 
     assert result.code == 2
     assert "stages.second.epochs was 1, now 2" in result.err
     changed = {p.name for p, t in before.items() if p.stat().st_mtime_ns != t}
-    assert changed <= {"train.log", "traceback.txt"}
+    assert changed <= {"train.log", "traceback.txt", "status.json"}
+    assert (run_dir / "status.json").read_text() == status
 
 
 def test_a_finished_run_resumes_to_nothing(run_dir: Path, data_root: Path, cli: Callable) -> None:

@@ -17,6 +17,7 @@ from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
 from detr_diff.data.registration import align
 from detr_diff.data.sampler import SampleKey, seed_for
+from detr_diff.errors import UserError
 
 PREPARED_BY = ("opencv-python-headless", "torchvision", "transformers", "detr-diff")
 
@@ -140,6 +141,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         padding: bool,
         aligned: bool,
     ) -> Target:
+        _require_boxes(boxes, self.max_objects, pair.pair.name)
         target = {
             "boxes": boxes,
             "class_labels": class_labels,
@@ -227,6 +229,16 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             return frames[0]
         before, after = frames
         return diff_image(before, after, self.comparison.diff, self.comparison.light_compensation)
+
+
+def _require_boxes(boxes: Tensor, most: int | None, name: str) -> None:
+    """Refuse what a loss would take without a word: boxes that are none, and more than queries."""
+    good = boxes.isfinite().all(1) & (boxes[:, 2:] > 0).all(1) & ((boxes >= 0) & (boxes <= 1)).all(1)
+    if not bool(good.all()):
+        wrong = [round(value, 6) for value in boxes[~good][0].tolist()]
+        raise UserError(f"{name}: box {wrong} (cx, cy, w, h): numbers from 0 to 1, w and h above 0")
+    if most is not None and len(boxes) > most:
+        raise UserError(f"{name}: {len(boxes)} objects, but only {most} queries")
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:

@@ -109,7 +109,13 @@ class Detector(LightningModule):
         torch.manual_seed(seed_for(self.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss, output = self._forward(batch, "train")
+        try:
+            loss, output = self._forward(batch, "train")
+        except ValueError:
+            if self._predicts_numbers(batch):
+                raise
+            # The matcher of RT-DETR refuses boxes that are not numbers, before there is a loss.
+            return torch.stack([p.sum() for p in self.detr.parameters() if p.requires_grad]).sum() * math.nan
         self.unaligned.update(_unaligned(batch))
         if self.normalize is Normalize.batch:
             return loss
@@ -127,6 +133,10 @@ class Detector(LightningModule):
         )
         # Lightning averages over the batches of a step, and over the processes: this is a sum.
         return part * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    @torch.no_grad()
+    def _predicts_numbers(self, batch: Batch) -> bool:
+        return bool(self._output(self.detr, batch).pred_boxes.isfinite().all())
 
     def _over_processes(self, counted: Contents) -> Contents:
         if self.trainer.world_size == 1:
@@ -157,8 +167,7 @@ class Detector(LightningModule):
         return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        output = self.evaluated(pixel_values=batch.images, pixel_mask=batch.masks)
-        return self._predictions(output, batch)
+        return self._predictions(self._output(self.evaluated, batch), batch)
 
     @property
     def evaluated(self) -> Any:
@@ -218,15 +227,7 @@ class Detector(LightningModule):
     def _forward(self, batch: Batch, split: str) -> tuple[Tensor, Any]:
         """The model's output and its loss, logged under the name of the split."""
         labels = [{key: t[key] for key in ("boxes", "class_labels")} for t in batch.targets]
-        model = self.detr if split == "train" else self.evaluated
-        if batch.kept is None:
-            images = batch.images.contiguous(memory_format=torch.channels_last)
-            output = model(pixel_values=images, pixel_mask=batch.masks, labels=labels)
-        else:
-            cut = deepest_cut(self.family, self.timeline.at_epoch(self.current_epoch).stage.learn)
-            assert cut is not None
-            with replay(model, cut, batch.kept):
-                output = model(pixel_values=batch.images, labels=labels)
+        output = self._output(self.detr if split == "train" else self.evaluated, batch, labels=labels)
         # Losses of the auxiliary layers end in a number; they are in the sum.
         parts = {k: v for k, v in output.loss_dict.items() if not re.search(r"_\d+$", k)}
         figures = {f"{split}/{key}": value.detach() for key, value in parts.items()}
@@ -234,6 +235,15 @@ class Detector(LightningModule):
         counted, whole = contents(batch).samples, split != "train"
         self.log_dict(figures, batch_size=counted, on_epoch=whole, sync_dist=whole)
         return output.loss, output
+
+    def _output(self, model: Any, batch: Batch, **labels: Any) -> Any:
+        if batch.kept is None:
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            return model(pixel_values=images, pixel_mask=batch.masks, **labels)
+        cut = deepest_cut(self.family, self.timeline.at_epoch(self.current_epoch).stage.learn)
+        assert cut is not None
+        with replay(model, cut, batch.kept):
+            return model(pixel_values=batch.images, **labels)
 
     def _evaluate(self, batch: Batch, split: str) -> Predictions:
         _, output = self._forward(batch, split)

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from PIL import Image
 from transformers import DetrImageProcessor, RTDetrImageProcessor
 
 from detr_diff.choices import Augment, Diff
-from detr_diff.data.augment import STRENGTHS
+from detr_diff.data.augment import STRENGTHS, Sample
 from detr_diff.data.check import check
 from detr_diff.data.dataset import MovedObjectDataset, collate
 from detr_diff.data.description import read_description
@@ -16,6 +17,7 @@ from detr_diff.data.discovery import discover
 from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.sampler import EpochBatches, SampleKey, Shuffled
+from detr_diff.errors import UserError
 
 PLAIN = RTDetrImageProcessor(size={"height": 64, "width": 64})
 
@@ -96,3 +98,31 @@ def test_one_bit_and_grey_images_become_rgb(tmp_path: Path) -> None:
     image = read_image(tmp_path / "bit.png")
     assert image.shape == (3, 8, 8)
     assert image.unique().tolist() == [0, 255]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[0.5, 0.5, 0.1, float("nan")]], "a: box [0.5, 0.5, 0.1, nan] (cx, cy, w, h): numbers from 0 to 1"),
+        ([[0.5, 0.5, 0.1, 0.1], [50.0, 40.0, 10.0, 10.0]], "a: box [50.0, 40.0, 10.0, 10.0]"),
+        ([[0.5, 0.5, 0.0, 0.1]], "w and h above 0"),
+        ([[0.5, 0.5, 0.1, 0.1]] * 3, "a: 3 objects, but only 2 queries"),
+    ],
+)
+def test_targets_are_looked_at_before_the_loss(
+    boxes: list[list[float]], message: str, tmp_path: Path
+) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "images/a.png")
+    (tmp_path / "labels/a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    pairs = check(discover(tmp_path), ["thing"]).pairs
+    dataset = MovedObjectDataset(pairs, Comparison(), PLAIN, max_objects=2)
+    assert len(dataset[0][1]["boxes"]) == 1
+    sample = Sample(
+        torch.zeros(1, 3, 20, 30), torch.tensor(boxes), torch.zeros(len(boxes), dtype=torch.int64)
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(dataset, "_sample", lambda *_: sample)
+        with pytest.raises(UserError, match=re.escape(message)):
+            dataset[0]

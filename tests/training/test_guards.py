@@ -1,0 +1,67 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from detr_diff.errors import SettingError
+from detr_diff.model.families import family
+from detr_diff.training.guards import checksum, require_learning
+from detr_diff.training.stages import Stage
+from tests.conftest import TINY
+
+
+def words(data_root: Path, runs: Path, *extra: str) -> list[str]:
+    return ["train", *TINY, f"data.root={data_root}", f"runs={runs}", "data.subset=6", *extra]
+
+
+def test_a_rate_that_is_far_too_high_is_seen_before_training(
+    data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    result = cli(*words(data_root, tmp_path, "stages.first.lr=1e4"))
+    assert result.code == 1
+    assert "the loss does not fall when the first batch is repeated" in result.err
+    assert "peak rates of stage first: 10000; too high?" in result.err
+    assert not (tmp_path / "train/checkpoints").exists()
+
+
+def test_a_loss_that_is_not_finite_names_the_pairs(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    broken = "stages.first.lr=1e38", "guards.first_batch=0", "trainer.log_every_n_steps=1"
+    result = cli(*words(data_root, tmp_path, *broken))
+    assert result.code == 1
+    message = result.err[result.err.index("is not finite in epoch 0, optimizer step") :]
+    assert "weights that are not finite: " in message
+    assert "images: " in message
+    (path,) = (tmp_path / "train/not_finite").glob("*.pt")
+    saved = torch.load(path, weights_only=True)
+    assert saved["images"].isfinite().all()
+    assert all(name in message for name in saved["pairs"])
+    assert json.loads((tmp_path / "train/status.json").read_text())["state"] == "failed"
+
+    result = cli(*words(data_root, tmp_path, *broken, "guards.skips=1", "run_name=skips"))
+    assert result.code == 1
+    assert result.err.count("step left out, 1 of guards.skips=1") == 1
+
+
+def test_a_stage_in_which_nothing_learns_is_refused() -> None:
+    class Headless(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.class_labels_classifier = nn.Linear(2, 2)
+
+    detr = family("detr")
+    require_learning([Stage("a", 1, learn=("class_head",))], Headless(), detr)
+    with pytest.raises(SettingError, match=r"stages.a: nothing learns; blocks with parameters: class_head"):
+        require_learning([Stage("a", 1, learn=("box_head",))], Headless(), detr)
+
+
+def test_the_checksum_sees_one_bit() -> None:
+    weights = [torch.randn(5, 3), torch.randn(4)]
+    other = [one.clone() for one in weights]
+    assert checksum(weights) == checksum(other)
+    other[1].view(torch.int32)[2] ^= 1
+    assert checksum(weights) != checksum(other)
+    swapped = [weights[0].flipud(), weights[1]]
+    assert checksum(weights) != checksum(swapped)
