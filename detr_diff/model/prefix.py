@@ -1,7 +1,7 @@
 """The frozen prefix of a DETR: its outputs are kept, and the rest goes on from them."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -51,19 +51,13 @@ def keep(detr: nn.Module, cut: Cut, images: Tensor, masks: Tensor) -> list[Tenso
         raise ValueError("a padded image: its outputs depend on the other images of the batch")
     outputs: dict[str, Any] = {}
     modes = {module: module.training for module in detr.modules()}
-
-    def take(path: str, module: nn.Module, arguments: Any, output: Any) -> None:
-        outputs[path] = output
-
-    hooks = [detr.get_submodule(path).register_forward_hook(partial(take, path)) for path in cut.modules]
+    forwards = {path: partial(_note, outputs, path, detr.get_submodule(path).forward) for path in cut.modules}
     # Batch norm and dropout of the blocks that learn must not notice.
     detr.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _instead(detr, forwards):
             detr(pixel_values=images, pixel_mask=masks)
     finally:
-        for hook in hooks:
-            hook.remove()
         for module, training in modes.items():
             module.training = training
     return [tensor.detach() for tensor in cut.keep(outputs)]
@@ -81,19 +75,9 @@ def replay(detr: nn.Module, cut: Cut, kept: Sequence[Tensor]) -> Iterator[None]:
         cut: Where it is cut.
         kept: What `keep` returned, any rows of it.
     """
-    replaced = []
-    try:
-        for path, output in cut.give(kept).items():
-            module = detr.get_submodule(path)
-            replaced.append((module, vars(module).get("forward")))
-            module.forward = partial(_return, output)
+    given = cut.give(kept)
+    with _instead(detr, {path: partial(_return, output) for path, output in given.items()}):
         yield
-    finally:
-        for module, own in replaced:
-            if own is None:
-                del module.forward
-            else:
-                module.forward = own
 
 
 def digest(detr: nn.Module, family: Family, cut: Cut) -> str:
@@ -105,6 +89,34 @@ def digest(detr: nn.Module, family: Family, cut: Cut) -> str:
             state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return state.hexdigest()
+
+
+@contextmanager
+def _instead(detr: nn.Module, forwards: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Inside, modules do something else, compiled ones too.
+
+    Args:
+        detr: The model.
+        forwards: Path of a module to what it does.
+    """
+    names = ("forward", "_compiled_call_impl")
+    before = []
+    try:
+        for path, forward in forwards.items():
+            own = vars(detr.get_submodule(path))
+            before.append((own, {name: own[name] for name in names if name in own}))
+            own.update(zip(names, (forward, None), strict=True))
+        yield
+    finally:
+        for own, kept in before:
+            for name in names:
+                del own[name]
+            own.update(kept)
+
+
+def _note(outputs: dict[str, Any], path: str, forward: Any, *arguments: Any, **settings: Any) -> Any:
+    outputs[path] = forward(*arguments, **settings)
+    return outputs[path]
 
 
 def _return(output: Any, *arguments: Any, **settings: Any) -> Any:

@@ -29,8 +29,8 @@ from detr_diff.training.kept_prefix import KeptPrefix
 from detr_diff.training.run import build_trainer, follow_stages, quiet
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stop import Stop
+from tests.killing import equal
 from tests.model.test_blocks import MODELS
-from tests.test_resume import equal
 
 # The heads, then one of them with other batches, then everything; 24 pairs to learn, 3 to validate.
 STAGES = {
