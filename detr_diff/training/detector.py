@@ -165,7 +165,8 @@ class Detector(LightningModule):
     def _evaluate(self, batch: Batch, split: str) -> Predictions:
         _, output = self._forward(batch, split)
         predictions = self._predictions(output, batch)
-        self.metrics.update(predictions, [truth_in_pixels(target) for target in batch.targets])
+        truths = [truth_in_pixels(target) for target in batch.targets]
+        self.metrics.update(predictions, truths, torch.cat([target["index"] for target in batch.targets]))
         return predictions
 
     def _predictions(self, output: Any, batch: Batch) -> Predictions:
