@@ -125,6 +125,8 @@ class EvaluateSettings:
     split: Split = MISSING
     out: Optional[str] = MISSING
     overlays: int = MISSING
+    bootstrap: int = MISSING
+    seed: int = MISSING
     debug: bool = MISSING
     data: EvaluateDataSettings = MISSING
     trainer: Dict[str, Any] = MISSING

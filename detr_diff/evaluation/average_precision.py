@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
 
 from detr_diff.evaluation.matching import IOU_THRESHOLDS, Matches
 from detr_diff.evaluation.record import Floats, Ints, rank_within
 
 RECALLS = np.linspace(0.0, 1.0, 101)  # at these the precision is read
-AT_ONCE = 8_000_000  # weights of predictions
+AT_ONCE = 4_000_000  # weights of candidates
 
 
 class Averages(NamedTuple):
@@ -66,14 +67,20 @@ def averages(matches: Matches, num_classes: int, weights: Ints | None = None) ->
         weights: [B, N], how often each image counts, in B ways; None: once each.
     """
     weights = np.ones((1, len(matches.record.images)), np.int64) if weights is None else weights
-    largest = int(np.bincount(matches.record.labels, minlength=1).max(initial=1))
-    step = max(1, AT_ONCE // max(largest, 1))
-    parts = [_averages(matches, num_classes, weights[i : i + step]) for i in range(0, len(weights), step)]
+    # In floating point matrix products are fast; these are whole numbers and stay exact.
+    columns = np.ascontiguousarray(weights.T, np.float64)
+    labels = matches.record.labels[matches.candidates]
+    step = max(1, AT_ONCE // int(np.bincount(labels, minlength=1).max(initial=1)))
+    parts = [_averages(matches, num_classes, columns[:, i : i + step]) for i in range(0, len(weights), step)]
     return Averages(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def recall_of_best(matches: Matches, num_classes: int, count: int) -> Floats:
-    """Recall with the best `count` predictions of each class in each image, [A, T, K]; nan without objects."""
+    """Recall with the best `count` predictions of each class in each image.
+
+    Returns:
+        [A, T, K], nan without objects.
+    """
     best = rank_within(matches.record.groups())[matches.candidates] < count
     labels = matches.record.labels[matches.candidates]
     found = np.stack([(matches.hit & (best & (labels == k))).sum(-1) for k in range(num_classes)], axis=-1)
@@ -84,11 +91,11 @@ def recall_of_best(matches: Matches, num_classes: int, count: int) -> Floats:
     return np.where(objects > 0, found / np.maximum(objects, 1), np.nan)
 
 
-def interpolated(hits: Ints, made: Ints, objects: Ints) -> Floats:
+def interpolated(hits: Floats, made: Floats, objects: Floats) -> Floats:
     """Mean precision at 101 recalls, where precision is the best of any higher recall.
 
     Args:
-        hits: [B, H], number of true positives down to each true positive, ascending.
+        hits: [B, H], number of true positives down to each true positive, ascending; whole numbers.
         made: [B, H], number of predictions down to it.
         objects: [B].
 
@@ -101,7 +108,7 @@ def interpolated(hits: Ints, made: Ints, objects: Ints) -> Floats:
     precision = hits / np.maximum(made, 1)
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     # All rows in one search: each has numbers of its own.
-    offset = np.arange(rows)[:, None] * (int(max(hits.max(), objects.max())) + 2)
+    offset = np.arange(rows)[:, None] * (max(hits.max(), objects.max()) + 2)
     wanted = _hits_for(objects) + offset
     place = np.searchsorted((hits + offset).ravel(), wanted.ravel()).reshape(wanted.shape)
     place -= np.arange(rows)[:, None] * length
@@ -109,24 +116,24 @@ def interpolated(hits: Ints, made: Ints, objects: Ints) -> Floats:
     return np.where(objects > 0, value.mean(axis=1), np.nan)
 
 
-def _hits_for(objects: Ints) -> Ints:
+def _hits_for(objects: Floats) -> Floats:
     """The fewest true positives whose share of the objects reaches each recall, [B, 101].
 
     In whole numbers, so that a recall of 0.3 is not missed by a rounding error.
     """
     number = np.maximum(objects, 1)[:, None]
-    near = np.rint(RECALLS * number).astype(np.int64)
+    near = np.rint(RECALLS * number)
     return np.where(near / number >= RECALLS, near, near + 1)
 
 
-def _averages(matches: Matches, num_classes: int, weights: Ints) -> Averages:
-    shape = (len(weights), *matches.hit.shape[:2], num_classes)
+def _averages(matches: Matches, num_classes: int, weights: Floats) -> Averages:
+    """Of weights [N, B]."""
+    shape = (weights.shape[1], *matches.hit.shape[:2], num_classes)
     result = Averages(np.full(shape, np.nan), np.full(shape, np.nan))
     for k in range(num_classes):
         objects = np.flatnonzero(matches.record.object_labels == k)
-        inside = matches.object_inside[:, objects].T.astype(np.int64)
-        # In floating point it is a fast matrix product; these are whole numbers and stay exact.
-        total = (weights[:, matches.record.object_image[objects]].astype(float) @ inside).astype(np.int64)
+        inside = matches.object_inside[:, objects].astype(np.float64)
+        total = (inside @ weights[matches.record.object_image[objects]]).T
         for a, t, hits, made in _curves(matches, k, weights):
             result.precision[:, a, t, k] = interpolated(hits, made, total[:, a])
             found = hits[:, -1] if hits.shape[1] else 0
@@ -134,7 +141,7 @@ def _averages(matches: Matches, num_classes: int, weights: Ints) -> Averages:
     return result
 
 
-def _curves(matches: Matches, label: int, weights: Ints) -> Iterator[tuple[int, int, Ints, Ints]]:
+def _curves(matches: Matches, label: int, weights: Floats) -> Iterator[tuple[int, int, Floats, Floats]]:
     """For each size and IoU threshold the numbers of true positives and of predictions, see above."""
     record = matches.record
     own = np.flatnonzero(record.labels == label)
@@ -145,13 +152,23 @@ def _curves(matches: Matches, label: int, weights: Ints) -> Iterator[tuple[int, 
     columns = columns[np.argsort(place[matches.candidates[columns]])]
     candidates = matches.candidates[columns]
     own = own[: 1 + int(place[candidates].max(initial=-1))]  # later ones change nothing
-    weight = weights[:, record.image[own]]
-    candidate_weight = weights[:, record.image[candidates]]
+    next_candidate = np.searchsorted(place[candidates], np.arange(len(own)))
+    weight = weights[record.image[candidates]].T
     for a in range(len(matches.inside)):
-        base = np.cumsum(weight * matches.inside[a, own], axis=1)[:, place[candidates]]
+        # Predictions between two candidates, by image: so not every single one has to be weighed.
+        rows = np.flatnonzero(matches.inside[a, own])
+        between = coo_array(
+            (np.ones(len(rows)), (next_candidate[rows], record.image[own[rows]])),
+            shape=(len(candidates), len(weights)),
+        )
+        base = np.ascontiguousarray(np.cumsum(between.tocsr() @ weights, axis=0).T)
         for t in range(matches.hit.shape[1]):
-            hit = matches.hit[a, t, columns]
+            hit = np.flatnonzero(matches.hit[a, t, columns])
             # Whether a candidate counts depends on what it found, not on its own size alone.
-            other = matches.counted[a, t, columns].astype(np.int64) - matches.inside[a, candidates]
-            made = base + np.cumsum(candidate_weight * other, axis=1) if other.any() else base
-            yield a, t, np.cumsum(candidate_weight[:, hit], axis=1), made[:, hit]
+            other = matches.counted[a, t, columns].astype(np.float64) - matches.inside[a, candidates]
+            made, changed = base[:, hit], np.flatnonzero(other)
+            if len(changed):
+                change = np.cumsum(weight[:, changed] * other[changed], axis=1)
+                change = np.pad(change, ((0, 0), (1, 0)))
+                made = made + change[:, np.searchsorted(changed, hit, side="right")]
+            yield a, t, np.cumsum(weight[:, hit], axis=1), made

@@ -49,12 +49,11 @@ def draw(units: Units, seed: int, resamples: range) -> Ints:
     A resample depends on nothing but (seed, its number, number of units). So two models that are
     evaluated on the same images are compared on the same resamples.
     """
-    rows = [
-        np.random.default_rng([seed, number]).integers(units.number, size=units.number)
-        for number in resamples
-    ]
-    counts = np.stack([np.bincount(row, minlength=units.number) for row in rows])
-    return counts[:, units.of_image]
+    counts = []
+    for number in resamples:
+        drawn = np.random.default_rng([seed, number]).integers(units.number, size=units.number)
+        counts.append(np.bincount(drawn, minlength=units.number))
+    return np.stack(counts)[:, units.of_image]
 
 
 def chunks(resamples: int, size: int, at_once: int = 8_000_000) -> Iterator[range]:

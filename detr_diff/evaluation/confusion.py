@@ -59,5 +59,5 @@ def confusion(record: Record, names: Sequence[str], threshold: float, iou: float
     true = np.where(found >= 0, np.append(shown.object_labels, background)[found], background)
     counts = np.zeros((background + 1, background + 1), np.int64)
     np.add.at(counts, (true, shown.labels), 1)
-    np.add.at(counts, (shown.object_labels[free], background), 1)
+    counts[:-1, background] += np.bincount(shown.object_labels[free], minlength=background)
     return Confusion([*names, BACKGROUND], counts, threshold, iou)

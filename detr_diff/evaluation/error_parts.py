@@ -146,7 +146,8 @@ def _map_50(scores: Floats, labels: Ints, hit: Mask, asked: Ints, objects: Ints 
     for label in np.flatnonzero(asked if objects is None else objects):
         own = np.flatnonzero(labels == label)
         own = own[np.argsort(-scores[own], kind="stable")]
-        made = 1 + np.flatnonzero(hit[own])
-        hits = np.arange(1, len(made) + 1)
-        found.append(interpolated(hits[None], made[None], asked[[label]])[0] if asked[label] else 1.0)
+        made = (1 + np.flatnonzero(hit[own])).astype(np.float64)
+        hits = np.arange(1.0, len(made) + 1)
+        total = asked[[label]].astype(np.float64)
+        found.append(interpolated(hits[None], made[None], total)[0] if asked[label] else 1.0)
     return float(np.mean(found)) if found else float("nan")

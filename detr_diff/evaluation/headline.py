@@ -62,7 +62,8 @@ class Headline:
         """95 % intervals of the headline numbers."""
         size = max(len(self.matches.record.images), len(self.matches.record.labels))
         parts = [self.values(draw(units, seed, own)) for own in chunks(resamples, size)]
-        return {key: interval(np.concatenate([part[key] for part in parts])) for key in parts[0]}
+        found = {key: interval(np.concatenate([part[key] for part in parts])) for key in parts[0]}
+        return found | self.still_pairs.exact_intervals()
 
     def _averages(self, weights: Ints) -> dict[str, Floats]:
         values = averages(self.matches, len(self.names), weights).figures(self.names, self.sizes)
@@ -82,7 +83,7 @@ class Headline:
 
 
 def _counts(matches: Matches) -> tuple[Floats, Floats, Floats]:
-    """True positives and predictions of each image by score threshold, and objects, at the first IoU threshold.
+    """True positives and predictions of each image by score threshold, and objects, at IoU 0.5.
 
     In floating point, which makes matrix products fast; they are whole numbers and stay exact.
     """

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detr_diff.evaluation.overlap import Overlaps
-from detr_diff.evaluation.record import Floats, Ints, Mask, Record, rank_within, ranges
+from detr_diff.evaluation.record import Floats, Ints, Mask, Record, ranges, rank_within
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 ANY_SIZE = ((0.0, np.inf),)
@@ -78,7 +78,7 @@ def match(
     for start, end in pairwise(np.searchsorted(record.image[candidates], limits)):
         if start < end:
             first, last = np.searchsorted(pairs.prediction, [candidates[start], candidates[end - 1] + 1])
-            own = Overlaps(*(column[first:last] for column in pairs))
+            own = pairs.part(first, last)
             taken[:, start:end] = _match(own, groups, thresholds, counts)
     found = taken >= 0
     counted = np.where(

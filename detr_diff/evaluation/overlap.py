@@ -27,6 +27,10 @@ class Overlaps(NamedTuple):
         """Some of the pairs; kept is bool [P]."""
         return Overlaps(self.prediction[kept], self.object[kept], self.iou[kept])
 
+    def part(self, start: int, end: int) -> "Overlaps":
+        """The pairs from one place to another."""
+        return Overlaps(self.prediction[start:end], self.object[start:end], self.iou[start:end])
+
     def same_class(self, record: Record) -> Mask:
         """Whether prediction and object have the same class, [P]."""
         return record.labels[self.prediction] == record.object_labels[self.object]

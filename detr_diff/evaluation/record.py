@@ -1,6 +1,7 @@
 """What was predicted and what is true, of all images, in columns."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -44,14 +45,8 @@ class Record(NamedTuple):
     @classmethod
     def of_image(cls, prediction: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> "Record":
         """Of a single image; see DetectionRecord.update."""
-        boxes, scores, labels, object_boxes, object_labels = (
-            part.detach().double().cpu().numpy()
-            for part in (
-                *(prediction[key] for key in ("boxes", "scores", "labels")),
-                truth["boxes"],
-                truth["labels"],
-            )
-        )
+        boxes, scores, labels = (_column(prediction[key]) for key in ("boxes", "scores", "labels"))
+        object_boxes, object_labels = (_column(truth[key]) for key in ("boxes", "labels"))
         order = np.argsort(-scores, kind="stable")
         return cls(
             np.zeros(1, np.int64),
@@ -64,10 +59,21 @@ class Record(NamedTuple):
             object_labels.astype(np.int64),
         )
 
+    def save(self, path: Path) -> None:
+        """Write the columns as npz."""
+        np.savez_compressed(path, **self._asdict())
+
+    @classmethod
+    def load(cls, path: Path) -> "Record":
+        """Read what `save` has written."""
+        with np.load(path, allow_pickle=False) as columns:
+            return cls(**{name: columns[name] for name in cls._fields})
+
     def only(self, kept: Mask) -> "Record":
         """With some of the predictions, all images and all objects; kept is bool [D]."""
-        image, boxes, scores, labels = (column[kept] for column in self[1:5])
-        return self._replace(image=image, boxes=boxes, scores=scores, labels=labels)
+        return self._replace(
+            image=self.image[kept], boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept]
+        )
 
     def above(self, threshold: float) -> "Record":
         """Predictions with at least that score."""
@@ -94,6 +100,10 @@ class Record(NamedTuple):
     def object_areas(self) -> Floats:
         """Areas of the true boxes in square pixels, [G]."""
         return area(self.object_boxes)
+
+
+def _column(values: Tensor) -> Floats:
+    return np.asarray(values.detach().cpu().double().numpy())
 
 
 def area(boxes: Floats) -> Floats:
@@ -171,9 +181,8 @@ class DetectionRecord(Metric):
             positions: Position of each image in the data set.
         """
         if not len(predictions) == len(truths) == len(positions):
-            raise ValueError(
-                f"{len(predictions)} predictions, {len(truths)} truths, {len(positions)} positions"
-            )
+            sizes = f"{len(predictions)} predictions, {len(truths)} truths, {len(positions)} positions"
+            raise ValueError(f"{sizes}; there must be one of each for an image")
         counts = [
             (len(prediction["labels"]), len(truth["labels"]))
             for prediction, truth in zip(predictions, truths, strict=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detr_diff.evaluation.matching import IOU_THRESHOLDS, Matches
-from detr_diff.evaluation.record import Floats, Ints
+from detr_diff.evaluation.record import Floats, Ints, Mask
 
 SCORE_THRESHOLDS = tuple(round(0.05 + 0.01 * step, 2) for step in range(91))
 DEFAULT_THRESHOLD = 0.5  # where every F1 is 0, no threshold is better than another
@@ -85,7 +85,7 @@ def score_sweep(matches: Matches, num_classes: int) -> Sweep:
     return Sweep(*rates(_with_total(hits), _with_total(made)[:, None], _with_total(objects)[:, None, None]))
 
 
-def counts_by_score(groups: Ints, chosen: Floats | Ints, scores: Floats, number: int) -> Ints:
+def counts_by_score(groups: Ints, chosen: Mask, scores: Floats, number: int) -> Ints:
     """How many of the chosen predictions of each group reach each score threshold.
 
     Args:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.table import Table
 
 from detr_diff.choices import Registration
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.errors import SettingError
+from detr_diff.evaluation.analysis import analyse
+from detr_diff.evaluation.pair_errors import pair_errors, write_pair_errors
+from detr_diff.evaluation.tables import tables
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
 from detr_diff.training.overlay_callback import OverlayCallback
@@ -40,23 +42,32 @@ def run(settings: DictConfig) -> int:
     data.setup()
     data.require(settings.split)
     data.fill_cache(settings.split)
+    dataset = data.datasets[settings.split]
     out.mkdir(parents=True, exist_ok=True)
     trainer = build_trainer(
         plain(settings)["trainer"], out, callbacks=[OverlayCallback(out / "overlays", settings.overlays)]
     )
     figures = evaluate(trainer, detector, data, settings.split)
     write_sweep(out / "score_sweep.csv", detector.sweep)
+    record = detector.metrics.record.compute()
+    pairs = [dataset.pairs[int(position)].pair for position in record.images]
+    scenes = [pair.scene for pair in pairs]
+    analysis = analyse(record, detector.names, detector.threshold, scenes, settings.bootstrap, settings.seed)
+    record.save(out / "record.npz")
+    errors = pair_errors(record, detector.threshold)
+    write_pair_errors(out / "pair_errors.csv", errors, [pair.name for pair in pairs], scenes)
     facts = {
         "split": str(settings.split),
-        "pairs": len(data.datasets[settings.split]),
+        "pairs": len(dataset),
         "data": str(data.settings.root),
         "checkpoint": str(settings.ckpt_path),
     }
-    write_metrics(out / "evaluation.json", {**figures, **facts})
-    table = Table("metric", settings.split, title=f"{settings.ckpt_path} on {data.settings.root}")
-    for key, value in figures.items():
-        table.add_row(key.removeprefix("test/"), f"{value:.4f}")
-    print(render(table))
+    write_metrics(out / "evaluation.json", {**figures, **facts, **analysis.facts("test/")})
+    title = f"{settings.ckpt_path} on {data.settings.root}, {settings.split}: {len(dataset)} pairs"
+    for table in tables(
+        {key.removeprefix("test/"): value for key, value in figures.items()}, analysis, title
+    ):
+        print(render(table))
     print(f"written to {out}")
     return 0
 

@@ -59,7 +59,7 @@ def same_recalls(images):
 
 
 def supervision_figures(images, score):
-    """Per class precision, recall and F1 [3, 10], and the confusion matrix, of predictions from a score on."""
+    """Precision, recall and F1 by class, and the confusion matrix, of predictions from a score on."""
     predictions, truths = [], []
     for one in images:
         kept = np.array(one["scores"]) >= score
@@ -93,9 +93,9 @@ def tide_figures(images):
     truth, found = Data("truth"), Data("found")
     for number, one in enumerate(images):
         truth.add_image(number, str(number))
-        for (x0, y0, x1, y1), label in zip(one["object_boxes"], one["object_labels"]):
+        for (x0, y0, x1, y1), label in zip(one["object_boxes"], one["object_labels"], strict=True):
             truth.add_ground_truth(number, label, [x0, y0, x1 - x0, y1 - y0])
-        for (x0, y0, x1, y1), score, label in zip(one["boxes"], one["scores"], one["labels"]):
+        for (x0, y0, x1, y1), score, label in zip(one["boxes"], one["scores"], one["labels"], strict=True):
             found.add_detection(number, label, score, [x0, y0, x1 - x0, y1 - y0])
     run = TIDE().evaluate(truth, found, pos_threshold=0.5, background_threshold=0.1, mode=TIDE.BOX)
     special = {kind.short_name: cost / 100 for kind, cost in run.fix_special_errors().items()}

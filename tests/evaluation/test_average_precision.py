@@ -64,7 +64,6 @@ def test_weighted_figures_are_those_of_pycocotools_on_repeated_images(seed: int)
             for part in (predictions, truths)
         ]
         judge = coco(*repeated, sizes)
-        # A tie between copies of an image may be broken otherwise; scores of random scenes have none else.
         np.testing.assert_allclose(found.precision[row], of_coco(judge, "precision"), atol=1e-9)
         np.testing.assert_allclose(found.recall[row], of_coco(judge, "recall"), atol=1e-9)
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
-from detr_diff.evaluation.record import DetectionRecord, Record, rank_within, ranges
+from detr_diff.evaluation.record import DetectionRecord, Record, ranges, rank_within
 from tests.evaluation.scenes import NAMES, record, scene
 
 
