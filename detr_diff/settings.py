@@ -121,7 +121,8 @@ class TrainSettings:
 class EvaluateSettings:
     """`detr-diff evaluate`."""
 
-    ckpt_path: str = MISSING
+    ckpt_path: Optional[str] = MISSING
+    model: Optional[Dict[str, Any]] = None
     split: Split = MISSING
     out: Optional[str] = MISSING
     overlays: int = MISSING

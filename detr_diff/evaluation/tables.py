@@ -15,11 +15,12 @@ HEADLINE = {
     "map": "AP, mean over IoU 0.5 to 0.95",
     "map_50": "AP at IoU 0.5",
     "map_75": "AP at IoU 0.75",
-    "map_50_any_class": "AP at IoU 0.5 if the class did not matter",
+    "map_50_any_class": "AP at IoU 0.5, classes not told apart",
     "mar_100": "largest recall, mean over IoU 0.5 to 0.95",
     "precision": "at the score threshold, IoU 0.5",
     "recall": "at the score threshold, IoU 0.5",
     "f1": "at the score threshold, IoU 0.5",
+    "f1_any_class": "at the score threshold, IoU 0.5, classes not told apart",
     "best_f1": "at the best threshold of these pairs",
     "best_threshold": "score threshold of best F1 on these pairs",
     "false_positive_rate": "still pairs with a false alarm",
@@ -52,10 +53,9 @@ def _headline(figures: Mapping[str, float], analysis: Analysis, title: str) -> T
     table.add_column("what")
     shown = dict(HEADLINE)
     if len(analysis.objects) == 1:
-        del shown["map_50_any_class"]
+        del shown["map_50_any_class"], shown["f1_any_class"]
     for key, what in ((key, what) for key, what in shown.items() if key in figures):
-        if key in ("precision", "recall", "f1"):
-            what = what.replace("the score threshold", f"score {figures['score_threshold']:.2f}")
+        what = what.replace("the score threshold", f"score {figures['score_threshold']:.2f}")
         if "still pair" in what:
             what = f"{what} ({analysis.still_pairs} pairs)"
         table.add_row(key, _number(figures[key]), *([_interval(analysis, key)] if intervals else []), what)
