@@ -1,17 +1,20 @@
 """An evaluation as tables for the terminal, one for each topic."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
 from detr_diff.evaluation.analysis import Analysis
 from detr_diff.evaluation.calibration import BINS
 from detr_diff.evaluation.error_parts import KINDS
+from detr_diff.evaluation.headline import ANY_CLASS
 from detr_diff.evaluation.object_size import COCO_SIZES
 
+FEW = 20  # scenes; a bootstrap of fewer sees too little variety
 HEADLINE = {
     "loss": "of training, on these pairs",
+    "unaligned": "pairs whose frames could not be aligned",
     "map": "AP, mean over IoU 0.5 to 0.95",
     "map_50": "AP at IoU 0.5",
     "map_75": "AP at IoU 0.75",
@@ -37,36 +40,49 @@ def tables(figures: Mapping[str, float], analysis: Analysis, title: str) -> list
         analysis: Of the same evaluation.
         title: Of the first table.
     """
-    found = [_headline(figures, analysis, title)]
+    found = [_headline(figures, len(analysis.objects) == 1, title, analysis)]
     if len(analysis.objects) > 1:
-        found.append(_classes(figures, analysis))
+        found.append(_classes(figures, list(analysis.objects), analysis))
     found += [_sizes(figures, analysis), _confusion(analysis), _errors(figures, analysis), _scores(analysis)]
     return found
 
 
-def _headline(figures: Mapping[str, float], analysis: Analysis, title: str) -> Table:
-    units, intervals = analysis.units, bool(analysis.intervals)
-    drawn = f"{analysis.resamples} resamples of {units.number} {units.kind}s" if intervals else None
-    table = Table("figure", "value", title=title, caption=drawn and f"95 % intervals: {drawn}")
-    if intervals:
+def summary(figures: Mapping[str, float], names: Sequence[str], title: str) -> list[Table]:
+    """Tables of headline numbers and classes, from figures alone; see `tables`."""
+    found = [_headline(figures, len(names) == 1, title)]
+    return found if len(names) == 1 else [*found, _classes(figures, names)]
+
+
+def _headline(
+    figures: Mapping[str, float], one_class: bool, title: str, analysis: Analysis | None = None
+) -> Table:
+    table = Table("figure", "value", title=title)
+    intervals = analysis is not None and bool(analysis.intervals)
+    if analysis is not None and intervals:
+        units = analysis.units
         table.add_column("95 % interval")
+        table.caption = f"95 % intervals: {analysis.resamples} resamples of {units.number} {units.kind}s"
+        if units.number < FEW:
+            table.caption += "; so few that they are rather too narrow"
     table.add_column("what")
-    shown = dict(HEADLINE)
-    if len(analysis.objects) == 1:
-        del shown["map_50_any_class"], shown["f1_any_class"]
-    for key, what in ((key, what) for key, what in shown.items() if key in figures):
+    shown = {key: what for key, what in HEADLINE.items() if key in figures}
+    for key, what in shown.items():
+        if one_class and key.endswith(ANY_CLASS):
+            continue
         what = what.replace("the score threshold", f"score {figures['score_threshold']:.2f}")
-        if "still pair" in what:
+        if analysis is not None and "still pair" in what:
             what = f"{what} ({analysis.still_pairs} pairs)"
-        table.add_row(key, _number(figures[key]), *([_interval(analysis, key)] if intervals else []), what)
+        between = [_interval(analysis, key)] if analysis is not None and intervals else []
+        table.add_row(key, _number(figures[key]), *between, what)
     return table
 
 
-def _classes(figures: Mapping[str, float], analysis: Analysis) -> Table:
+def _classes(figures: Mapping[str, float], names: Sequence[str], analysis: Analysis | None = None) -> Table:
     columns = ("map", "map_50", "precision", "recall", "f1")
-    table = Table("class", "objects", *columns, title="by class")
-    for name, number in analysis.objects.items():
-        table.add_row(name, str(number), *(_number(figures[f"{key}/{name}"]) for key in columns))
+    table = Table("class", *(["objects"] if analysis else []), *columns, title="by class")
+    for name in names:
+        number = [str(analysis.objects[name])] if analysis else []
+        table.add_row(name, *number, *(_number(figures[f"{key}/{name}"]) for key in columns))
     return table
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DetrImageProcessor
 
+Amount = npt.NDArray[np.uint8]
 MOST = 100  # blobs of an image, the strongest
 
 
@@ -27,25 +28,30 @@ class Blobs(NamedTuple):
     strengths: npt.NDArray[np.float64]
 
 
-def find_blobs(image: Tensor, difference: float, opening: float, closing: float) -> Blobs:
+def amount_of(image: Tensor) -> Amount:
+    """The largest channel of an absolute difference, uint8 [3, H, W] to [H, W]."""
+    return np.asarray(np.maximum.reduce(image.cpu().numpy()))
+
+
+def find_blobs(amount: Amount, difference: float, opening: float, closing: float) -> Blobs:
     """Find the regions that changed.
 
     Args:
-        image: uint8 [3, H, W], absolute difference of two frames; the largest channel counts.
+        amount: uint8 [H, W], see `amount_of`.
         difference: Grey levels from which on a pixel has changed.
         opening: Changes thinner than twice this are dropped; share of the shorter side.
         closing: Gaps smaller than twice this are closed; share of the shorter side.
     """
-    amount = image.amax(dim=0).cpu().numpy()
     changed = (amount >= difference).astype(np.uint8)
     for operation, share in ((cv2.MORPH_OPEN, opening), (cv2.MORPH_CLOSE, closing)):
         radius = round(share * min(amount.shape))
         if radius:
-            disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-            changed = cv2.morphologyEx(changed, operation, disc).astype(np.uint8)
+            square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)  # three times as fast as a disc
+            changed = cv2.morphologyEx(changed, operation, square).astype(np.uint8)
     number, regions, stats, _ = cv2.connectedComponentsWithStats(changed)
     left, top, width, height, pixels = stats[1:].T.astype(np.float64)
-    sums = np.bincount(regions.ravel(), amount.ravel(), number)[1:]
+    inside = np.flatnonzero(changed)
+    sums = np.bincount(regions.ravel()[inside], amount.ravel()[inside], number)[1:]
     return Blobs(
         np.stack([left, top, left + width, top + height], axis=1),
         pixels / amount.size,
@@ -75,7 +81,7 @@ class ThresholdBlobs:
 
     def __call__(self, image: Tensor, _: Any = None) -> dict[str, Tensor]:
         """The prediction dict of a difference image, uint8 [3, H, W]."""
-        blobs = find_blobs(image, self.difference, self.opening, self.closing)
+        blobs = find_blobs(amount_of(image), self.difference, self.opening, self.closing)
         scores = self.score(blobs.strengths)
         kept = np.flatnonzero(blobs.areas >= self.smallest)
         kept = kept[np.argsort(-scores[kept], kind="stable")][:MOST]

@@ -14,7 +14,7 @@ from detr_diff.evaluation.detection_metrics import figures
 from detr_diff.evaluation.matching import Matches, match
 from detr_diff.evaluation.overlap import overlaps
 from detr_diff.evaluation.record import DetectionRecord, Record
-from detr_diff.model.threshold_blobs import Blobs, ThresholdBlobs, find_blobs
+from detr_diff.model.threshold_blobs import Blobs, ThresholdBlobs, amount_of, find_blobs
 from detr_diff.training.detector import truth_in_pixels
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,9 @@ def tune(
     for position in positions:
         image, target = dataset[position]
         truths.append(truth_in_pixels(target))
+        amount = amount_of(image)
         for shape in shapes:
-            found[shape].append(find_blobs(image, *shape))
+            found[shape].append(find_blobs(amount, *shape))
     metric, empty = DetectionRecord(), truths[0]["boxes"][:0]
     nothing = {"boxes": empty, "scores": empty[:, 0], "labels": truths[0]["labels"][:0]}
     metric.update([nothing] * len(truths), truths, positions)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detr_diff.model.threshold_blobs import MOST, ThresholdBlobs, find_blobs, unprocessed
+from detr_diff.model.threshold_blobs import MOST, ThresholdBlobs, amount_of, find_blobs, unprocessed
 
 
 def picture(*boxes: tuple[int, int, int, int], level: int = 100) -> torch.Tensor:
@@ -17,18 +17,19 @@ def picture(*boxes: tuple[int, int, int, int], level: int = 100) -> torch.Tensor
 
 @given(st.integers(0, 60), st.integers(0, 40), st.integers(1, 20), st.integers(1, 20), st.integers(20, 255))
 def test_a_region_is_found_where_it_is(x: int, y: int, width: int, height: int, level: int) -> None:
-    blobs = find_blobs(picture((x, y, x + width, y + height), level=level), 20, 0, 0)
+    amount = amount_of(picture((x, y, x + width, y + height), level=level))
+    blobs = find_blobs(amount, 20, 0, 0)
     assert blobs.boxes.tolist() == [[x, y, x + width, y + height]]
     assert blobs.areas[0] == pytest.approx(width * height / 4800)
     assert blobs.strengths[0] == pytest.approx(level / 255 * width * height / 4800)
-    assert not len(find_blobs(picture((x, y, x + width, y + height), level=level), level + 1, 0, 0).areas)
+    assert not len(find_blobs(amount, level + 1, 0, 0).areas)
 
 
 def test_thin_lines_are_dropped_and_gaps_are_closed() -> None:
     image = picture((10, 10, 20, 30), (22, 10, 32, 30), (0, 50, 80, 51))
-    assert len(find_blobs(image, 50, 0, 0).areas) == 3
-    assert len(find_blobs(image, 50, 1 / 60, 0).areas) == 2
-    (box,) = find_blobs(image, 50, 1 / 60, 2 / 60).boxes
+    assert len(find_blobs(amount_of(image), 50, 0, 0).areas) == 3
+    assert len(find_blobs(amount_of(image), 50, 1 / 60, 0).areas) == 2
+    (box,) = find_blobs(amount_of(image), 50, 1 / 60, 2 / 60).boxes
     assert box.tolist() == [10, 10, 32, 30]
 
 
