@@ -135,6 +135,7 @@ def test_the_settings_work_together(extra: list[str], data_root: Path, tmp_path:
     result = cli("train", *base, f"data.root={data_root}", f"runs={tmp_path}", *extra)
     assert result.code == 0, result.err
     assert (tmp_path / "train/metrics.json").exists()
+    assert ("the frozen blocks (stem to encoder) run once" in result.err) is ("data.augment=none" in extra)
     if "logger=tensorboard" in extra:
         assert list((tmp_path / "train/tensorboard").glob("events*"))
 

@@ -98,7 +98,8 @@ class KeptPrefix:
         before = set(blocks_before(cut))
         earlier = (one for one in self.detector.timeline.spans if one.first_epoch < span.first_epoch)
         learned = any(before & set(one.stage.learn) for one in earlier)
-        return ["train"] if self.detector.average is not None and learned else ["train", "val"]
+        lag = self.detector.average is not None and learned
+        return ["train"] if lag or _limited(self.detector.trainer.limit_val_batches) else ["train", "val"]
 
     def _reason(self, span: Span, splits: Sequence[str]) -> str:
         """Why nothing can be kept; empty when it can."""
@@ -106,6 +107,9 @@ class KeptPrefix:
             return (
                 "the images are augmented; data.augment=none, or augment: none in the stage, would spare that"
             )
+        limit = self.detector.trainer.limit_train_batches
+        if _limited(limit):
+            return f"trainer.limit_train_batches={limit}: only some of the images are looked at"
         sizes = set[tuple[int, int]]().union(*(self.data.datasets[split].sizes() for split in splits))
         if len(sizes) > 1:
             (height, width), (other_height, other_width), *_ = sorted(sizes)
@@ -130,20 +134,18 @@ class KeptPrefix:
         if needed > self.limit:
             return f"their outputs take {size}, but kept_prefix.gb={self.limit / 1e9:g}"
         store = self._store(self._recipe(cut, weights, layout, datasets))
+        log.info(
+            "stage %s: %s run once, on %d pairs; their outputs (%s) are kept in %s",
+            span.stage.name,
+            _blocks(cut),
+            sum(map(len, datasets)),
+            size,
+            store.folder if isinstance(store, DiskCache) else "memory",
+        )
         try:
             kept = keep_outputs(datasets, run, layout, store, settings.batch_size, settings.num_workers)
         except OSError as error:
             raise UserError(f"kept_prefix.where={self.where}: the outputs cannot be kept: {error}") from error
-        where = "memory" if self.where is Cache.memory else store.folder  # type: ignore[union-attr]
-        count = sum(map(len, datasets))
-        log.info(
-            "stage %s: %s ran once; their outputs for %d pairs (%s) are kept in %s",
-            span.stage.name,
-            _blocks(cut),
-            count,
-            size,
-            where,
-        )
         return dict(zip(splits, kept, strict=True))
 
     def _run(self, cut: Cut, batch: Batch) -> list[Tensor]:
@@ -187,6 +189,11 @@ class KeptPrefix:
             return DiskCache(Path(self.folder).expanduser() / "prefix", recipe, self.limit)
         except OSError as error:
             raise SettingError(f"data.cache_dir={self.folder}: cannot be written to: {error}") from error
+
+
+def _limited(limit: float | None) -> bool:
+    """Whether an epoch has only so many batches (a whole number), or a share of them."""
+    return limit is not None and not (isinstance(limit, float) and limit == 1.0)
 
 
 def _blocks(cut: Cut) -> str:

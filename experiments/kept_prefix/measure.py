@@ -91,7 +91,9 @@ def fit(root: Path, where: Cache, accelerator: str) -> tuple[list[float], Clock]
     settings = {"accelerator": accelerator, "devices": 1, "max_epochs": EPOCHS[where]}
     settings |= {"accumulate_grad_batches": 16, "reload_dataloaders_every_n_epochs": 1}
     settings |= {"enable_progress_bar": False, "num_sanity_val_steps": 0, "enable_checkpointing": False}
-    trainer = build_trainer(settings, root.parent, callbacks=[clock, StagedFinetuning("val/loss")])
+    trainer = build_trainer(
+        settings, root.parent, callbacks=[clock, StagedFinetuning(root.parent, "val/loss")]
+    )
     start = now()
     trainer.fit(detector, datamodule=data)
     assert clock.begun is not None

@@ -44,6 +44,12 @@ PROCESSOR = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than these trainings."""
+    monkeypatch.setattr(StagedFinetuning, "_draw", lambda *_: None)
+
+
 class Diary(Callback):
     """Every loss of a training, and in which steps the images were not needed."""
 
@@ -81,6 +87,7 @@ class Run:
         dies_at: int | None = None,
         patience: int | None = None,
         precision: Any = "32-true",
+        limit_train_batches: float | None = None,
         **settings: Any,
     ) -> None:
         quiet()
@@ -100,7 +107,7 @@ class Run:
         follow_stages(self.data, self.detector, self.kept)
         self.data.setup()
         self.diary = Diary(dies_at)
-        staged = StagedFinetuning("val/loss", 1e9 if patience else 0.0)
+        staged = StagedFinetuning(folder, "val/loss", 1e9 if patience else 0.0)
         self.folder = folder
         self.trainer = build_trainer(
             {
@@ -111,9 +118,10 @@ class Run:
                 "accumulate_grad_batches": 2,
                 "reload_dataloaders_every_n_epochs": 1,
                 "precision": precision,
+                "limit_train_batches": limit_train_batches,
             },
             folder,
-            callbacks=[self.diary, staged, ResumeCheckpoint(folder, 1, Stop())],
+            callbacks=[self.diary, staged, ResumeCheckpoint(folder, 1, Stop(print))],
         )
 
     def ready(self) -> "Run":
@@ -244,6 +252,7 @@ def test_jobs_share_what_is_on_disk(data_root: Path, tmp_path: Path, monkeypatch
         ({"augment": "light"}, "the images are augmented; data.augment=none, or augment: none in the stage"),
         ({"zoom": [1.0, 2.0]}, "the images are augmented"),
         ({"gigabytes": 1e-6}, "kept_prefix.gb=1e-06"),
+        ({"limit_train_batches": 2}, "trainer.limit_train_batches=2: only some of the images"),
         ({"odd": True}, r"the images have different sizes \(64x64, 96x64\)"),
     ],
 )
