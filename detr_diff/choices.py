@@ -119,3 +119,61 @@ class Schedule(StrEnum):
 
     constant = "constant"
     cosine = "cosine"
+
+
+class Mismatch(StrEnum):
+    """What to do with a pretrained tensor of another shape.
+
+    skip: leave the model's own start; slice: take the part that both have; interpolate: resample
+        kernels and position tables, skip the others.
+    """
+
+    skip = "skip"
+    slice = "slice"
+    interpolate = "interpolate"
+
+
+class Channels(StrEnum):
+    """What to do with a pretrained stem for another number of input channels.
+
+    repeat: its channels in turn, so that an image that is repeated gives the same response; mean:
+        their mean, so that a grey image does; skip: leave the model's own start.
+    """
+
+    repeat = "repeat"
+    mean = "mean"
+    skip = "skip"
+
+
+class Queries(StrEnum):
+    """What to do with another number of pretrained queries.
+
+    fit: the first of them, or all of them again and again; skip: leave the model's own start.
+    """
+
+    fit = "fit"
+    skip = "skip"
+
+
+class ClassHead(StrEnum):
+    """What the class head starts from: the source's rows for classes of the same name, or nothing."""
+
+    names = "names"
+    fresh = "fresh"
+
+
+class Init(StrEnum):
+    """How the weights start that come from no source; default: as the family starts them."""
+
+    default = "default"
+    xavier = "xavier"
+    kaiming = "kaiming"
+    trunc_normal = "trunc_normal"
+
+
+class BatchNorm(StrEnum):
+    """The batch norm of the backbone; auto: frozen when the backbone is pretrained, else live."""
+
+    auto = "auto"
+    frozen = "frozen"
+    live = "live"

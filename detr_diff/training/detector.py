@@ -19,9 +19,9 @@ from detr_diff.data.diff import Comparison
 from detr_diff.data.sampler import seed_for
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
+from detr_diff.model.architecture import Architecture, build_model, build_processor
 from detr_diff.model.blocks import parameter_groups
 from detr_diff.model.families import family
-from detr_diff.model.load import Architecture, build_model, build_processor
 from detr_diff.training.stages import StagePlan
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """`detr-diff train`: build everything, fit, evaluate the best checkpoint, write the run folder."""
 
+import json
 import logging
 import sys
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
-from detr_diff.model.load import LoadReport, load_model
+from detr_diff.model.load import load_model
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
 from detr_diff.training.run import (
@@ -34,6 +35,8 @@ from detr_diff.training.run_logger import build_loggers
 from detr_diff.training.stages import StagePlan
 
 log = logging.getLogger(__name__)
+
+REPORT = "report.json"
 
 # A resumed run may differ in these and still end the same.
 FREE = (
@@ -68,7 +71,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
         return best_score(last)
     seed_everything(settings.seed, verbose=False)
     plan = StagePlan.from_settings(plain(settings)["stages"])
-    detector = _detector(settings, plan, resumed)
+    detector = _detector(settings, plan, resumed, run_dir)
     data = _data(settings, detector)
     data.setup()
     data.require("train", "val")
@@ -99,7 +102,8 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
     trainer = build_trainer(chosen, run_dir, callbacks=callbacks)
     exit_code = 1
     try:
-        loggers = build_loggers(plain(settings.logger), plain(settings), run_dir, name, group, step)
+        config = {**plain(settings), **_reported(run_dir)}
+        loggers = build_loggers(plain(settings.logger), config, run_dir, name, group, step)
         trainer.loggers = loggers
         trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         best = run_dir / "checkpoints" / "best.ckpt"
@@ -118,7 +122,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None = None) -> floa
     return best_score(last)
 
 
-def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> Detector:
+def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_dir: Path) -> Detector:
     """From the checkpoint when resumed, so that no hub is needed; else as the settings say."""
     if resumed is not None:
         log.info("resuming from %s", resumed)
@@ -135,11 +139,12 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> De
         config=plain(settings.model)["config"],
         processor=plain(settings.model)["processor"],
         channels=Diff(settings.data.diff).channels,
+        transfer=plain(settings.model)["transfer"],
     )
-    log.info("%s", render(_report_table(report)))
-    for tensor, status in report.status.items():
-        if status in ("re-initialised", "missing", "unexpected"):
-            log.info("  %s: %s", tensor, status)
+    (run_dir / REPORT).write_text(json.dumps({"transfer": report.rows()}, indent=1) + "\n", encoding="utf-8")
+    log.info("%s", "\n".join([render(report.table()), *report.lines()]))
+    if report.warning:
+        log.warning("%s", report.warning)
     return Detector(
         asdict(architecture),
         Comparison.from_settings(plain(settings.data)).settings(),
@@ -159,7 +164,7 @@ def _data(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:
         names=detector.names,
         processor=detector.processor,
         comparison=detector.comparison,
-        max_objects=detector.architecture.config["num_queries"],
+        max_objects=detector.architecture.num_queries,
         seed=settings.seed,
         **chosen,
     )
@@ -189,14 +194,12 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _report_table(report: LoadReport) -> Table:
-    kinds = ("loaded", "random", "re-initialised", "missing", "unexpected")
-    counts = report.counts()
-    used = [kind for kind in kinds if any(kind in row for row in counts.values())]
-    table = Table("block", *used, title=f"tensors from {report.source}")
-    for block, row in counts.items():
-        table.add_row(block, *(str(row.get(kind, 0)) for kind in used))
-    return table
+def _reported(run_dir: Path) -> dict[str, Any]:
+    """report.json without its longest lists."""
+    path = run_dir / REPORT
+    parts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    long = ("tensors", "unused")
+    return {name: {k: v for k, v in part.items() if k not in long} for name, part in parts.items()}
 
 
 def _summary(figures: dict[str, float], split: str, run_dir: Path) -> None:
