@@ -20,6 +20,7 @@ def test_the_run_folder_is_complete(run_dir: Path, data_root: Path) -> None:
         "config.yaml",
         "metrics.csv",
         "metrics.json",
+        "report.json",
         "score_sweep.csv",
         "checkpoints",
         "overlays",

@@ -3,15 +3,15 @@
 from typing import Any
 
 import torch
-from timm.layers.norm_act import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d, FrozenBatchNormAct2d
 from timm.utils.model import freeze_batch_norm_2d  # type: ignore[attr-defined]
 from torch import nn
 
 from detr_diff.model.backbone import timm_model
 from detr_diff.model.families import BACKBONE
 
-# Each family has a class of its own, all alike.
-FROZEN = "FrozenBatchNorm2d"
+# Each family has a class of its own, all alike; the last is timm's, which keeps the activation.
+FROZEN = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d")
 
 
 def restore_batch_norm(detr: Any, live: bool) -> None:
@@ -31,7 +31,9 @@ def restore_batch_norm(detr: Any, live: bool) -> None:
         if not type(module).__name__.endswith(FROZEN) or not name.startswith(BACKBONE):
             continue
         original = originals.get(name.removeprefix(BACKBONE).removeprefix("_backbone."))
-        if not live and not isinstance(original, BatchNormAct2d):
+        if not live and (
+            not isinstance(original, BatchNormAct2d) or isinstance(module, FrozenBatchNormAct2d)
+        ):
             continue
         norm = nn.BatchNorm2d(len(module.weight)) if original is None else original.to_empty(device="cpu")
         norm.load_state_dict({**module.state_dict(), "num_batches_tracked": torch.tensor(0)})

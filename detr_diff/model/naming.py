@@ -65,7 +65,7 @@ NATIVE = (
     (r"^embedder\.embedder\.1\.normalization\.", "conv1.4."),
     (r"^embedder\.embedder\.2\.convolution\.", "conv1.6."),
     (r"^embedder\.embedder\.2\.normalization\.", "bn1."),
-    (r"^encoder\.stages\.(\d+)\.layers\.(\d+)\.shortcut\.(1\.)?", r"layer\1+1.\2.downsample."),
+    (r"^encoder\.stages\.(\d+)\.layers\.(\d+)\.shortcut\.(1\.)?\w+\.", r"layer\1+1.\2.downsample."),
     (r"^encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d)\.convolution\.", r"layer\1+1.\2.conv\3+1."),
     (r"^encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d)\.normalization\.", r"layer\1+1.\2.bn\3+1."),
     (r"^embedder\.", "stem."),
@@ -161,7 +161,7 @@ def _backbone_key(name: str, tensor: Tensor) -> str:
     name = re.sub(r"(\d+)\+1", lambda match: str(int(match[1]) + 1), _rename(name, NATIVE))
     # A ResNet-D has a pooling before the convolution of the shortcut, which shifts their numbers.
     kind = "conv" if tensor.ndim == 4 else "bn"
-    name = re.sub(r"\.downsample\.(\d|conv|bn)\.", f".downsample.{kind}.", name)
+    name = re.sub(r"^(layer\d\.\d+)\.downsample\.\d?\.?", rf"\1.downsample.{kind}.", name)
     # Where timm gives features it flattens the model: stages.0 becomes stages_0.
     return name.replace(".", "_")
 

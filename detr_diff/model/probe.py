@@ -4,7 +4,6 @@ All tensors may have arrived and the features may still differ: by another norma
 image, a stride at another place, a batch norm without its statistics, a lost activation.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from detr_diff.choices import Channels
 from detr_diff.model.architecture import Architecture, build_model
 from detr_diff.model.backbone import timm_model
 from detr_diff.model.families import FAMILIES, family
-from detr_diff.model.naming import Naming
+from detr_diff.model.naming import DERIVED, Naming
 from detr_diff.model.source import Source
 from detr_diff.model.transfer_report import Probe, ProbedLevel
 
@@ -61,16 +60,13 @@ def probe(detr: Any, processor: Any, source: Source, how: Channels) -> Probe:
         return Probe(reason=levels_of)
     channels = detr.config.backbone_config.num_channels
     their_channels = _channels(source)
-    image = _image(grey=how is Channels.mean and channels != their_channels)
-    theirs = levels_of(_repeated(_normalised(image, _processor(source)), their_channels))
+    # The mean of the stem's channels answers as the source only where all channels are alike.
+    grey = how is Channels.mean and channels != their_channels
+    theirs = levels_of(_image(_processor(source), their_channels, grey))
     encoder, training = detr.model.backbone, detr.training
     detr.eval()
-    ours = [
-        features
-        for features, _ in encoder(
-            _repeated(_normalised(image, processor.to_dict()), channels), torch.ones(1, HEIGHT, WIDTH)
-        )
-    ]
+    images = _image(processor.to_dict(), channels, grey)
+    ours = [features for features, _ in encoder(images, torch.ones(1, HEIGHT, WIDTH))]
     detr.train(training)
     levels = tuple(_level(a, b) for a, b in _pairs(ours, theirs))
     return Probe(levels, "" if levels else "no level of the two has the same size")
@@ -159,7 +155,8 @@ def _torchvision(name: str, tensors: Mapping[str, Tensor], config: Any) -> Any:
 
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     model.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False, assign=True)
-    missing = [n for n, t in model.named_parameters() if t.is_meta and not n.startswith("fc.")]
+    state = model.state_dict()
+    missing = [n for n in state if n not in tensors and not n.startswith("fc.") and not DERIVED.search(n)]
     if missing:
         raise ValueError(f"{missing[0]} is not in it")
     model.eval()
@@ -179,26 +176,28 @@ def _processor(source: Source) -> Mapping[str, Any]:
     return dict(family(source.family).processor_class().to_dict())
 
 
-def _image(grey: bool) -> Tensor:
-    """A picture of smooth patches and noise, [1, 3, H, W] from 0 to 255, always the same."""
+def _image(processor: Mapping[str, Any], channels: int, grey: bool) -> Tensor:
+    """A picture of smooth patches and noise, always the same, as a processor gives it to a network.
+
+    Args:
+        processor: Its settings.
+        channels: Of the result; those of the picture in turn.
+        grey: Whether all channels shall be alike.
+
+    Returns:
+        [1, channels, HEIGHT, WIDTH].
+    """
     generator = torch.Generator().manual_seed(0)
     patches = torch.rand(1, 3, 6, 8, generator=generator)
     fine = torch.rand(1, 3, HEIGHT, WIDTH, generator=generator)
     image = (0.7 * interpolate(patches, (HEIGHT, WIDTH), mode="bilinear") + 0.3 * fine) * 255
-    return image.mean(1, keepdim=True).expand(-1, 3, -1, -1) if grey else image
-
-
-def _normalised(image: Tensor, processor: Mapping[str, Any]) -> Tensor:
-    settings = copy.copy(processor)
-    if settings.get("do_rescale", True):
-        image = image * settings.get("rescale_factor", 1 / 255)
-    if settings.get("do_normalize", True):
-        mean, std = (torch.tensor(settings[key]).view(1, -1, 1, 1) for key in ("image_mean", "image_std"))
+    if processor.get("do_rescale", True):
+        image = image * processor.get("rescale_factor", 1 / 255)
+    if processor.get("do_normalize", True):
+        mean, std = (torch.tensor(processor[key]).view(1, -1, 1, 1) for key in ("image_mean", "image_std"))
         image = (image - mean) / std
-    return image
-
-
-def _repeated(image: Tensor, channels: int) -> Tensor:
+    if grey:
+        image = image.mean(1, keepdim=True)
     return image[:, torch.arange(channels) % image.shape[1]]
 
 

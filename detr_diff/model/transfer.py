@@ -20,6 +20,8 @@ from detr_diff.model.source import Source
 from detr_diff.model.transfer_policy import TransferPolicy
 from detr_diff.model.transfer_report import ARRIVED, Action, TransferredTensor
 
+POSITIONS = "position_embedding."
+
 
 @dataclass(frozen=True)
 class Place:
@@ -85,6 +87,8 @@ class Transfer:
         self.policy = policy
         self.channels = detr.config.backbone_config.num_channels
         self.places = list(places(detr, kind))
+        if len({place.key for place in self.places}) < len(self.places):
+            raise ValueError(f"two tensors of {kind.model} have the same name in every naming")
         self.found = self._found()
         self.rows = self._rows()
 
@@ -204,7 +208,7 @@ class Transfer:
         if policy.mismatch is Mismatch.slice:
             return Action.sliced, common_part(value, target), ""
         if policy.mismatch is Mismatch.interpolate:
-            resized = resampled(value, target.shape)
+            resized = resampled(value, target.shape) if target.ndim == 4 or POSITIONS in place.name else None
             if resized is not None:
                 return Action.interpolated, resized, ""
         return Action.other_shape, None, ""

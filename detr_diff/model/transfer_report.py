@@ -40,8 +40,8 @@ ARRIVED = (
     Action.interpolated,
 )
 
-# Features are the source's from this cosine on; rounding alone stays far above it.
-ALIKE = 0.999
+# Features are the source's up to this share of the largest of them; rounding stays far below.
+ALIKE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,14 @@ class Probe:
     reason: str = ""
 
     @property
-    def cosine(self) -> float:
-        """The smallest of all levels."""
-        return min(level.cosine for level in self.levels)
+    def worst(self) -> ProbedLevel:
+        """The level that differs most for its size."""
+        return max(self.levels, key=lambda level: level.difference / (level.size or 1.0))
+
+    @property
+    def alike(self) -> bool:
+        """Whether the features are the same up to rounding."""
+        return self.worst.difference <= ALIKE * self.worst.size
 
 
 @dataclass(frozen=True)
@@ -149,8 +154,13 @@ class TransferReport:
         """What the table does not say, for the log."""
         if self.naming:
             yield f"  the source has the names of {self.naming}"
+        same = {block: next(iter(row)) for block, row in self.counts().items() if len(row) == 1}
+        for block, action in same.items():
+            if action not in (*ARRIVED, Action.random):
+                notes = {f" ({t.note})" for t in self.tensors if t.block == block and t.note}
+                yield f"  {block}: {action}{''.join(sorted(notes))}"
         for tensor in self.tensors:
-            if tensor.action in (Action.copied, Action.random, Action.unasked):
+            if tensor.action is Action.copied or same.get(tensor.block, Action.copied) not in ARRIVED:
                 continue
             shapes = f" {list(tensor.source_shape)} for" if tensor.source_shape is not None else ""
             note = f" ({tensor.note})" if tensor.note else ""
@@ -165,9 +175,9 @@ class TransferReport:
             first = ", ".join(list(self.unused)[:4]) + (", ..." if len(self.unused) > 4 else "")
             yield f"  not taken from the source: {len(self.unused)} tensors ({first})"
         if self.probe.levels:
-            level = max(self.probe.levels, key=lambda level: level.difference)
+            level = self.probe.worst
             yield (
-                f"  backbone features of a probe image: cosine with the source's {self.probe.cosine:.6f}, "
+                f"  backbone features of a probe image: cosine with the source's {level.cosine:.6f}, "
                 f"largest difference {level.difference:.2g} in features up to {level.size:.2g}"
             )
         elif self.probe.reason:
@@ -175,13 +185,22 @@ class TransferReport:
 
     @property
     def warning(self) -> str | None:
-        """What is wrong although the tensors arrived."""
-        if not self.probe.levels or self.backbone_share() != 1.0 or self.probe.cosine > ALIKE:
+        """What is wrong with the backbone although most or all of it arrived."""
+        backbone = [tensor for tensor in self.tensors if tensor.block in ALIASES["backbone"]]
+        whole = all(tensor.action is not Action.unasked for tensor in backbone)
+        if not whole or not self.probe.levels or self.probe.alike:
             return None
+        lost = sum(tensor.action not in ARRIVED for tensor in backbone)
+        reason = (
+            f"{lost} of its {len(backbone)} tensors did not arrive"
+            if lost
+            else "its tensors arrived, so look at the normalisation of images (model.processor), at where "
+            "the strides are, and at the batch norm"
+        )
+        worst = self.probe.worst
         return (
-            f"the backbone's tensors arrived, but its features are not the source's (cosine "
-            f"{self.probe.cosine:.3f}): another normalisation of the image (model.processor), stride, "
-            "or batch norm"
+            f"the backbone's features are not the source's (cosine {worst.cosine:.4f}, largest difference "
+            f"{worst.difference:.2g} in features up to {worst.size:.2g}): {reason}"
         )
 
     def summary(self) -> dict[str, Any]:

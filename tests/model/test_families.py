@@ -90,3 +90,28 @@ def test_the_class_loss_is_divided_as_the_table_says(name: str) -> None:
         losses[boxes] = float(next(parts[key] for key in ("loss_ce", "loss_vfl") if key in parts))
     ratio = losses[2] / losses[1]
     assert (ratio < 0.8) is (kind.class_loss_per is ClassLossPer.boxes), ratio
+
+
+def test_a_run_starts_from_the_checkpoint_of_another(
+    run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    """Class rows by name, a stem for nine channels, the rest bit for bit; all of it in the report."""
+    checkpoint = run_dir / "checkpoints/best.ckpt"
+    words = ["train", *TINY, f"model.pretrained={checkpoint}", f"data.root={data_root}", "data.diff=stack"]
+    words += ["data.subset=4", "trainer.max_epochs=1", "overlays=0"]
+    result = cli(*words, f"runs={tmp_path}")
+    assert result.code == 0, result.err
+    report = json.loads((tmp_path / "train/report.json").read_text())["transfer"]
+    assert report["backbone_share"] == 1.0
+    assert report["classes"] == {name: name for name in ("person", "car", "bicycle")}
+    actions = {row["name"]: row["action"] for row in report["tensors"]}
+    stem = "model.backbone.model.embedder.embedder.0.convolution.weight"
+    assert {name for name, action in actions.items() if action != "copied"} == {stem}
+    assert all(row["equal"] for row in report["tensors"] if row["action"] == "copied")
+    assert "backbone features of a probe image: cosine with the source's 1.000000" in result.err
+    assert "bit for bit" in (tmp_path / "train/train.log").read_text()
+
+    refused = ["model.transfer.channels=skip", "model.transfer.require=1", f"runs={tmp_path / 'other'}"]
+    result = cli(*words, *refused)
+    assert result.code == 2
+    assert "of the backbone's 75 tensors arrived, model.transfer.require=1" in result.err
