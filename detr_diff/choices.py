@@ -136,17 +136,6 @@ class Normalize(StrEnum):
     batch = "batch"
 
 
-class ClassLoss(StrEnum):
-    """What the class loss of a DETR is divided by.
-
-    objects: the number of objects (sigmoid losses); queries: the weights of all queries (softmax
-        cross entropy with a no-object class).
-    """
-
-    objects = "objects"
-    queries = "queries"
-
-
 class RunState(StrEnum):
     """How a run stands; see training/run_status.py.
 
@@ -168,3 +157,61 @@ class RunOrder(StrEnum):
     started = "started"
     name = "name"
     best = "best"
+
+
+class Mismatch(StrEnum):
+    """What to do with a pretrained tensor of another shape.
+
+    skip: leave the model's own start; slice: take the part that both have; interpolate: resample
+        kernels and position tables, skip the others.
+    """
+
+    skip = "skip"
+    slice = "slice"
+    interpolate = "interpolate"
+
+
+class Channels(StrEnum):
+    """What to do with a pretrained stem for another number of input channels.
+
+    repeat: its channels in turn, so that an image that is repeated gives the same response; mean:
+        their mean, so that a grey image does; skip: leave the model's own start.
+    """
+
+    repeat = "repeat"
+    mean = "mean"
+    skip = "skip"
+
+
+class Queries(StrEnum):
+    """What to do with another number of pretrained queries.
+
+    fit: the first of them, or all of them again and again; skip: leave the model's own start.
+    """
+
+    fit = "fit"
+    skip = "skip"
+
+
+class ClassHead(StrEnum):
+    """What the class head starts from: the source's rows for classes of the same name, or nothing."""
+
+    names = "names"
+    fresh = "fresh"
+
+
+class Init(StrEnum):
+    """How the weights start that come from no source; default: as the family starts them."""
+
+    default = "default"
+    xavier = "xavier"
+    kaiming = "kaiming"
+    trunc_normal = "trunc_normal"
+
+
+class BatchNorm(StrEnum):
+    """The batch norm of the backbone; auto: frozen when the backbone is pretrained, else live."""
+
+    auto = "auto"
+    frozen = "frozen"
+    live = "live"

@@ -19,7 +19,9 @@ def verb_help(verb: str, what: str, groups: tuple[str, ...]) -> str:
     text = main.read_text(encoding="utf-8")
     lines += _settings(text)
     for group, chosen in _defaults(text):
-        lines += ["", f"{group}:   # {group}={chosen}" if group in groups else f"{group}:"]
+        # `transfer@model.transfer` is the group transfer, put where the section model.transfer is.
+        group, _, section = group.partition("@")
+        lines += ["", f"{group}:   # {group}={chosen}" if group in groups else f"{section or group}:"]
         body = (CONF / group / f"{chosen}.yaml").read_text(encoding="utf-8")
         for _, parent in _defaults(body):
             inherited = (CONF / group / f"{parent}.yaml").read_text(encoding="utf-8")

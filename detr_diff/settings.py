@@ -7,14 +7,20 @@ from omegaconf import MISSING
 
 from detr_diff.choices import (
     Augment,
+    BatchNorm,
     Cache,
+    Channels,
+    ClassHead,
     Diff,
     ExportFormat,
     ImportFormat,
+    Init,
+    Mismatch,
     Normalize,
     OnError,
     Pictures,
     Places,
+    Queries,
     Registration,
     RunOrder,
     RunState,
@@ -69,6 +75,23 @@ class TrainDataSettings(CachedSettings):
 
 
 @dataclass
+class TransferSettings:
+    """What is taken from pretrained weights, and how it is made to fit."""
+
+    only: Any = MISSING
+    mismatch: Mismatch = MISSING
+    channels: Channels = MISSING
+    queries: Queries = MISSING
+    class_head: ClassHead = MISSING
+    class_names: Optional[List[str]] = MISSING
+    synonyms: Dict[str, str] = MISSING
+    init: Init = MISSING
+    require: float = MISSING
+    batch_norm: BatchNorm = MISSING
+    probe: bool = MISSING
+
+
+@dataclass
 class ModelSettings:
     """Which DETR."""
 
@@ -76,6 +99,7 @@ class ModelSettings:
     pretrained: Optional[str] = MISSING
     processor: Dict[str, Any] = MISSING
     config: Dict[str, Any] = MISSING
+    transfer: TransferSettings = MISSING
 
 
 @dataclass

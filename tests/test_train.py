@@ -23,6 +23,7 @@ def test_the_run_folder_is_complete(run_dir: Path, data_root: Path) -> None:
         "schedule.png",
         "metrics.csv",
         "metrics.json",
+        "report.json",
         "score_sweep.csv",
         "checkpoints",
         "overlays",

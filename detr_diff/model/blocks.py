@@ -6,17 +6,30 @@ from typing import Any
 
 from torch import nn
 
-from detr_diff.model.families import BLOCKS, Family
+from detr_diff.model.backbone import backbone_blocks
+from detr_diff.model.families import BACKBONE, BLOCKS, Family
 
 
-def block_of(family: Family, name: str) -> str | None:
-    """The block that a parameter or module belongs to, None for a module above all blocks.
+class BlockMap:
+    """Which block the parameters and modules of a model belong to.
 
     Args:
-        family: The DETR variant.
-        name: Name of a parameter, or of a module followed by a dot.
+        detr: The model.
+        family: Its DETR variant.
     """
-    return next((b for b, pattern in family.blocks.items() if re.match(pattern, name)), None)
+
+    def __init__(self, detr: nn.Module, family: Family) -> None:
+        self.family = family
+        self._in_backbone = backbone_blocks(detr)
+
+    def of(self, name: str) -> str | None:
+        """The block of a parameter, or of a module whose name ends in a dot.
+
+        None for a module above all blocks.
+        """
+        if name.startswith(BACKBONE):
+            return self._in_backbone(name.removeprefix(BACKBONE))
+        return next((b for b, pattern in self.family.blocks.items() if re.match(pattern, name)), None)
 
 
 def parameters_by_block(detr: nn.Module, family: Family) -> dict[str, list[nn.Parameter]]:
@@ -25,9 +38,10 @@ def parameters_by_block(detr: nn.Module, family: Family) -> dict[str, list[nn.Pa
     Raises:
         ValueError: A parameter that no block covers.
     """
+    blocks = BlockMap(detr, family)
     groups: dict[str, list[nn.Parameter]] = {block: [] for block in BLOCKS}
     for name, parameter in detr.named_parameters():
-        block = block_of(family, name)
+        block = blocks.of(name)
         if block is None:
             raise ValueError(f"parameter {name} belongs to no block of {family.model}")
         groups[block].append(parameter)
@@ -59,8 +73,10 @@ def set_learning(detr: nn.Module, family: Family, learning: Collection[str]) -> 
     A frozen block gets no gradients, and its batch norm and dropout are in evaluation mode, so
     that nothing in it changes. Call it again after every `train()`.
     """
+    blocks = BlockMap(detr, family)
     for name, parameter in detr.named_parameters():
-        parameter.requires_grad_(block_of(family, name) in learning)
+        fixed = family.fixed is not None and re.match(family.fixed, name) is not None
+        parameter.requires_grad_(blocks.of(name) in learning and not fixed)
     for name, module in detr.named_modules():
-        block = block_of(family, f"{name}.")
+        block = blocks.of(f"{name}.")
         module.training = block is None or block in learning

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import transformers
 
-from detr_diff.choices import ClassLoss
 from detr_diff.errors import SettingError, nearest
 from detr_diff.model.cuts import (
     DETR_DECODER,
@@ -40,13 +40,32 @@ ALIASES = {
     "heads": ("class_head", "box_head"),
 }
 
-_BACKBONE = {
-    "stem": r"model\.backbone\.model\.(conv1|bn1|embedder)\.",
-    "layer1": r"model\.backbone\.model\.(layer1|encoder\.stages\.0)\.",
-    "layer2": r"model\.backbone\.model\.(layer2|encoder\.stages\.1)\.",
-    "layer3": r"model\.backbone\.model\.(layer3|encoder\.stages\.2)\.",
-    "layer4": r"model\.backbone\.model\.(layer4|encoder\.stages\.3)\.",
-}
+# In every family the backbone is here; which of its parts belong to which block, see backbone.py.
+BACKBONE = "model.backbone.model."
+
+DENSE_STRIDES = (4, 8, 16, 32)
+PYRAMID_STRIDES = (8, 16, 32)
+
+
+class Scores(StrEnum):
+    """How logits become scores.
+
+    softmax: over the classes and no-object, the last; sigmoid: each class for itself.
+    """
+
+    softmax = "softmax"
+    sigmoid = "sigmoid"
+
+
+class ClassLossPer(StrEnum):
+    """What the class loss is divided by.
+
+    queries: the (weighted) number of queries; boxes: the number of true boxes. The box losses of
+    every family are divided by the number of true boxes.
+    """
+
+    queries = "queries"
+    boxes = "boxes"
 
 
 @dataclass(frozen=True)
@@ -57,18 +76,32 @@ class Family:
         config: Name of its configuration class in transformers.
         model: Name of its detection class in transformers.
         processor: Name of its image processor class in transformers.
-        blocks: Block to regular expression of the parameter names; the first match wins.
-        class_loss: What its class loss is divided by.
+        scores: Whether its logits are for softmax or sigmoid.
+        class_loss_per: What its class loss is divided by.
+        blocks: Block to regular expression of the parameter names above the backbone; the first
+            match wins.
+        class_rows: The tensors with one row for each class; those with a row more have it last,
+            for no-object or for padding.
+        query_rows: The tensors with one row for each query.
+        fixed: The parameters that never learn in any block.
+        strides: The levels that it takes from a timm backbone.
         multiple_of: What height and width of the input must be a multiple of.
-        cuts: Where the outputs of frozen blocks can be kept.
+        frozen_batch_norm: The setting that says whether the batch norm of the backbone is frozen;
+            None where it always is.
     """
 
     config: str
     model: str
     processor: str
+    scores: Scores
+    class_loss_per: ClassLossPer
     blocks: dict[str, str]
-    class_loss: ClassLoss
+    class_rows: str
+    query_rows: str
+    fixed: str | None = None
+    strides: tuple[int, ...] = DENSE_STRIDES
     multiple_of: int = 1
+    frozen_batch_norm: str | None = None
     cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
 
     @property
@@ -87,41 +120,116 @@ class Family:
         return getattr(transformers, self.processor)
 
 
+_SINGLE_LEVEL = {
+    "input_projection": r"model\.input_projection\.",
+    "encoder": r"model\.(encoder|position_embedding)\.",
+    "decoder": r"model\.decoder\.",
+    "queries": r"model\.query_position_embeddings\.",
+    "class_head": r"class_labels_classifier\.",
+    "box_head": r"bbox_predictor\.",
+}
+# The queries are picked from the encoder by enc_output. D-FINE corrects its scores by the quality
+# of its boxes (lqe_layers).
+_REAL_TIME = {
+    "input_projection": r"model\.encoder_input_proj\.",
+    "encoder": r"model\.encoder\.",
+    "class_head": r"(model\.(enc_score_head|denoising_class_embed|decoder\.(class_embed|lqe_layers))"
+    r"|class_embed)\.",
+    "box_head": r"(model\.(enc_bbox_head|decoder\.(bbox_embed|pre_bbox_head))|bbox_embed)\.",
+    "decoder": r"model\.(decoder|decoder_input_proj)\.",
+    "queries": r"model\.(enc_output|weight_embedding)\.",
+}
+_REAL_TIME_CLASS_ROWS = (
+    r"(model\.(enc_score_head|denoising_class_embed)|(model\.decoder\.)?class_embed\.\d+)\.(weight|bias)"
+)
+
 FAMILIES = {
     # Carion et al. 2020, arXiv:2005.12872
     "detr": Family(
         config="DetrConfig",
         model="DetrForObjectDetection",
         processor="DetrImageProcessor",
-        blocks=_BACKBONE
-        | {
-            "input_projection": r"model\.input_projection\.",
-            "encoder": r"model\.encoder\.",
-            "decoder": r"model\.decoder\.",
-            "queries": r"model\.query_position_embeddings\.",
-            "class_head": r"class_labels_classifier\.",
-            "box_head": r"bbox_predictor\.",
-        },
-        class_loss=ClassLoss.queries,
+        scores=Scores.softmax,
+        class_loss_per=ClassLossPer.queries,
+        blocks=_SINGLE_LEVEL,
+        class_rows=r"class_labels_classifier\.(weight|bias)",
+        query_rows=r"model\.query_position_embeddings\.weight",
         cuts=(LAST_FEATURE_MAP, DETR_ENCODER, DETR_DECODER),
     ),
-    # Zhao et al. 2023, arXiv:2304.08069. The queries are picked from the encoder by enc_output.
+    # Meng et al. 2021, arXiv:2108.06152
+    "conditional_detr": Family(
+        config="ConditionalDetrConfig",
+        model="ConditionalDetrForObjectDetection",
+        processor="ConditionalDetrImageProcessor",
+        scores=Scores.sigmoid,
+        class_loss_per=ClassLossPer.boxes,
+        blocks=_SINGLE_LEVEL,
+        class_rows=r"class_labels_classifier\.(weight|bias)",
+        query_rows=r"model\.query_position_embeddings\.weight",
+    ),
+    # Zhu et al. 2021, arXiv:2010.04159. Without two_stage a query is an embedding and a point.
+    "deformable_detr": Family(
+        config="DeformableDetrConfig",
+        model="DeformableDetrForObjectDetection",
+        processor="DeformableDetrImageProcessor",
+        scores=Scores.sigmoid,
+        class_loss_per=ClassLossPer.boxes,
+        blocks={
+            "input_projection": r"model\.input_proj\.",
+            "encoder": r"model\.(encoder\.|position_embedding\.|level_embed$)",
+            "class_head": r"(model\.decoder\.)?class_embed\.",
+            "box_head": r"(model\.decoder\.)?bbox_embed\.",
+            "decoder": r"model\.decoder\.",
+            "queries": r"model\.(query_position_embeddings|reference_points|enc_output|enc_output_norm"
+            r"|pos_trans|pos_trans_norm)\.",
+        },
+        class_rows=r"(model\.decoder\.)?class_embed\.\d+\.(weight|bias)",
+        query_rows=r"model\.query_position_embeddings\.weight",
+        strides=PYRAMID_STRIDES,
+    ),
+    # Zhao et al. 2023, arXiv:2304.08069
     "rt_detr": Family(
         config="RTDetrConfig",
         model="RTDetrForObjectDetection",
         processor="RTDetrImageProcessor",
-        blocks=_BACKBONE
-        | {
-            "input_projection": r"model\.encoder_input_proj\.",
-            "encoder": r"model\.encoder\.",
-            "class_head": r"model\.(enc_score_head|denoising_class_embed|decoder\.class_embed)\.",
-            "box_head": r"model\.(enc_bbox_head|decoder\.bbox_embed)\.",
-            "decoder": r"model\.(decoder|decoder_input_proj)\.",
-            "queries": r"model\.(enc_output|weight_embedding)\.",
-        },
-        class_loss=ClassLoss.objects,
+        scores=Scores.sigmoid,
+        class_loss_per=ClassLossPer.boxes,
+        blocks=_REAL_TIME,
+        class_rows=_REAL_TIME_CLASS_ROWS,
+        query_rows=r"model\.weight_embedding\.weight",
+        strides=PYRAMID_STRIDES,
         multiple_of=32,
+        frozen_batch_norm="freeze_backbone_batch_norms",
         cuts=(FEATURE_MAPS, HYBRID_ENCODER),
+    ),
+    # Lv et al. 2024, arXiv:2407.17140
+    "rt_detr_v2": Family(
+        config="RTDetrV2Config",
+        model="RTDetrV2ForObjectDetection",
+        processor="RTDetrImageProcessor",
+        scores=Scores.sigmoid,
+        class_loss_per=ClassLossPer.boxes,
+        blocks=_REAL_TIME,
+        class_rows=_REAL_TIME_CLASS_ROWS,
+        query_rows=r"model\.weight_embedding\.weight",
+        strides=PYRAMID_STRIDES,
+        multiple_of=32,
+        frozen_batch_norm="freeze_backbone_batch_norms",
+    ),
+    # Peng et al. 2024, arXiv:2410.13842. Two constants of its box distribution are parameters.
+    "d_fine": Family(
+        config="DFineConfig",
+        model="DFineForObjectDetection",
+        processor="RTDetrImageProcessor",
+        scores=Scores.sigmoid,
+        class_loss_per=ClassLossPer.boxes,
+        blocks=_REAL_TIME,
+        class_rows=_REAL_TIME_CLASS_ROWS,
+        query_rows=r"model\.weight_embedding\.weight",
+        fixed=r"model\.decoder\.(reg_scale|up)$",
+        strides=PYRAMID_STRIDES,
+        multiple_of=32,
+        frozen_batch_norm="freeze_backbone_batch_norms",
     ),
 }
 

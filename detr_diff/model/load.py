@@ -1,75 +1,37 @@
 """load_model(): a DETR for our classes, pretrained or from a configuration."""
 
-import copy
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import torch
-from huggingface_hub import constants, get_session
-from safetensors import SafetensorError
-from torch import nn
 from transformers import PreTrainedModel
-from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
-from transformers.utils import logging as transformers_logging
 
-from detr_diff.errors import SettingError, nearest
-from detr_diff.model.blocks import block_of
-from detr_diff.model.families import BLOCKS, Family, family
+from detr_diff.choices import BatchNorm
+from detr_diff.errors import SettingError
+from detr_diff.model.architecture import (
+    Architecture,
+    build_model,
+    build_processor,
+    configure,
+    configure_processor,
+    to_architecture,
+)
+from detr_diff.model.backbone import require_fit
+from detr_diff.model.batch_norm import restore_batch_norm
+from detr_diff.model.families import ALIASES, family
+from detr_diff.model.naming import Naming
+from detr_diff.model.probe import probe
+from detr_diff.model.source import Source, open_source
+from detr_diff.model.transfer import Transfer
+from detr_diff.model.transfer_policy import WHERE, TransferPolicy
+from detr_diff.model.transfer_report import ARRIVED, TransferredTensor, TransferReport, share
 
-transformers_logging.set_verbosity_error()  # LoadReport says it in our words
-transformers_logging.disable_progress_bar()
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Everything needed to build the same model again, as primitives.
-
-    Attributes:
-        family: Name in FAMILIES.
-        config: The transformers configuration, class names included.
-        processor: The settings of the image processor.
-        live_batch_norm: Whether the batch norm of the backbone learns. It must when the
-            backbone starts from random weights and must not when it is pretrained: batches
-            are small.
-    """
-
-    family: str
-    config: dict[str, Any]
-    processor: dict[str, Any]
-    live_batch_norm: bool
-
-    @property
-    def names(self) -> list[str]:
-        """Class names in the order of their index."""
-        id2label = self.config["id2label"]
-        return [id2label[key] for key in sorted(id2label, key=int)]
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of every tensor of a model.
-
-    Attributes:
-        source: Where the weights came from.
-        status: Tensor name to loaded, re-initialised (other shape), missing (not in the source)
-            or unexpected (only in the source).
-        blocks: Tensor name to block.
-    """
-
-    source: str
-    status: dict[str, str]
-    blocks: dict[str, str]
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Block to status to number of tensors."""
-        table: dict[str, dict[str, int]] = {}
-        for name, status in self.status.items():
-            row = table.setdefault(self.blocks[name], {})
-            row[status] = row.get(status, 0) + 1
-        return {block: table[block] for block in (*BLOCKS, "other") if block in table}
+WHOLE = (Naming.transformers, Naming.transformers_older, Naming.facebook)
+# A backbone is pretrained, and its batch norm frozen, when so much of it arrived.
+PRETRAINED = 0.95
+# Older files have these: with the first two transformers asks the hub for a backbone, whose weights
+# are in the file; the third contradicts the class names.
+OBSOLETE = ("backbone_kwargs", "use_pretrained_backbone", "num_labels")
 
 
 def load_model(
@@ -80,169 +42,102 @@ def load_model(
     config: Mapping[str, Any] | None = None,
     processor: Mapping[str, Any] | None = None,
     channels: int = 3,
-) -> tuple[PreTrainedModel, Architecture, LoadReport]:
+    transfer: Mapping[str, Any] | None = None,
+) -> tuple[PreTrainedModel, Architecture, TransferReport]:
     """A model whose head fits our classes.
 
     Args:
-        family_name: detr or rt_detr.
+        family_name: Name in FAMILIES.
         names: Class names.
-        pretrained: A hub id or a folder made by `save_pretrained`; None for random weights.
+        pretrained: A source, see open_source(); None for random weights.
         config: Settings of the family's transformers configuration.
         processor: Settings of the family's image processor.
         channels: Channels of the input image.
+        transfer: The fields of TransferPolicy.
 
     Returns:
-        The model in training mode, how to build it again, and what was loaded.
+        The model in training mode, how to build it again, and what became of every tensor.
 
     Raises:
-        SettingError: An unknown family or setting, or weights that cannot be had.
+        SettingError: An unknown family or setting, weights that cannot be had, or too little of a
+            pretrained backbone that arrived.
     """
     kind = family(family_name)
-    settings = dict(config or {})
-    _known_settings(kind, settings)
-    settings["id2label"] = dict(enumerate(names))
-    settings["label2id"] = {name: index for index, name in enumerate(names)}
-    if pretrained is None:
-        configuration = _try(kind.config_class, **settings)
-    else:
-        configuration = _stored_configuration(kind, pretrained, settings)
-    if hasattr(configuration, "num_channels"):
-        configuration.num_channels = channels
-    configuration.backbone_config.num_channels = channels
-    live = pretrained is None
-    if hasattr(configuration, "freeze_backbone_batch_norms"):
-        configuration.freeze_backbone_batch_norms = not live
-
-    architecture = Architecture(
-        family_name,
-        json.loads(configuration.to_json_string(use_diff=False)),
-        json.loads(_processor(kind, pretrained, processor or {}).to_json_string()),
-        live,
+    policy = TransferPolicy.from_settings(transfer or {})
+    source = None if pretrained is None else open_source(pretrained)
+    stored = stored_processor = None
+    if source is not None and _same_family(family_name, source, policy):
+        stored = {key: value for key, value in (source.config or {}).items() if key not in OBSOLETE}
+        stored_processor = source.processor
+    configuration = configure(kind, names, config or {}, stored, channels)
+    own_processor = configure_processor(kind, processor or {}, stored_processor)
+    architecture = to_architecture(family_name, configuration, own_processor)
+    model = build_model(architecture)
+    require_fit(model, channels)
+    transferred = Transfer(model, kind, names, source, policy).run()
+    report = TransferReport(
+        source="random weights" if source is None else source.place,
+        naming="" if source is None else str(source.naming),
+        tensors=transferred.tensors,
+        unused=transferred.unused,
+        classes=None if transferred.rows is None else transferred.rows.mapping(),
+        classes_said_by="" if transferred.rows is None else transferred.rows.said_by,
     )
-    if pretrained is None:
-        model = build_model(architecture)
-        status = dict.fromkeys(model.state_dict(), "random")
-    else:
-        model, info = _fetch(
-            kind.model_class.from_pretrained,
-            pretrained,
-            config=configuration,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-        mismatched = {key[0] for key in info["mismatched_keys"]}
-        status = {
-            name: "re-initialised"
-            if name in mismatched
-            else "missing"
-            if name in info["missing_keys"]
-            else "loaded"
-            for name in model.state_dict()
-        } | dict.fromkeys(sorted(info["unexpected_keys"]), "unexpected")
-    blocks = {name: block_of(kind, name) or "other" for name in status}
-    return model.train(), architecture, LoadReport(pretrained or "random weights", status, blocks)
+    if source is not None:
+        _require(report, policy)
+    if _live_batch_norm(report, policy):
+        restore_batch_norm(model, live=True)
+        architecture = architecture.with_batch_norm(live=True)
+        report = replace(report, live_batch_norm=True)
+    if source is not None and policy.probe and report.backbone_share():
+        compared = probe(model, build_processor(architecture), source, policy.channels)
+        report = replace(report, probe=compared)
+    return model.train(), architecture, report
 
 
-def build_model(architecture: Architecture) -> PreTrainedModel:
-    """The model of that architecture with random weights."""
-    kind = family(architecture.family)
-    configuration = kind.config_class.from_dict(copy.deepcopy(architecture.config))
-    model: PreTrainedModel = _try(kind.model_class, configuration)
-    if architecture.live_batch_norm:
-        _thaw_batch_norm(model)
-    return model.train()
+def _same_family(name: str, source: Source, policy: TransferPolicy) -> bool:
+    """Whether the source's configuration is one for the family.
+
+    Raises:
+        SettingError: It is another model, and more than its backbone is asked for.
+    """
+    if source.family == name or policy.backbone_only or source.naming not in WHOLE:
+        return source.family == name
+    if source.family is None:
+        return False
+    raise SettingError(
+        f"model.pretrained={source.place}: holds {source.family}, not {name}; "
+        f"{WHERE}.only=backbone takes its backbone alone"
+    )
 
 
-def build_processor(architecture: Architecture) -> Any:
-    """The image processor of that architecture."""
-    return family(architecture.family).processor_class(**copy.deepcopy(architecture.processor))
+def _require(report: TransferReport, policy: TransferPolicy) -> None:
+    """Refuse a transfer of which too little arrived.
 
-
-def _try(build: Any, *arguments: Any, **settings: Any) -> Any:
-    """Build a configuration or a model; settings that do not fit together are the user's."""
-    try:
-        return build(*arguments, **copy.deepcopy(settings))
-    except (ValueError, TypeError, RuntimeError, KeyError, AssertionError) as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        raise SettingError(f"model.config: {build.__name__} cannot be built: {reason}") from error
-
-
-def _known_settings(kind: Family, settings: Mapping[str, Any]) -> None:
-    known = kind.config_class().to_dict()
-    # A timm backbone may also be chosen by name, a shorthand that transformers understands.
-    for name in settings:
-        if name not in known and name != "backbone":
-            raise SettingError(f"model.config.{name}: unknown, {nearest(name, known)}")
-
-
-def _stored_configuration(kind: Family, source: str, settings: Mapping[str, Any]) -> Any:
-    """The configuration that came with the weights, with our settings over it."""
-    stored, _ = _fetch(kind.config_class.get_config_dict, source)
-    if stored.get("model_type") != kind.config_class.model_type:
+    Raises:
+        SettingError: Nothing arrived, or less of the backbone than model.transfer.require.
+    """
+    place = f"model.pretrained={report.source}"
+    if not any(tensor.action in ARRIVED for tensor in report.tensors):
+        raise SettingError(f"{place}: none of its tensors ({report.naming}) fits the model")
+    asked = [t for t in report.tensors if t.block in ALIASES["backbone"] and t.block in policy.only]
+    lost = [tensor for tensor in asked if tensor.action not in ARRIVED]
+    arrived = share(asked)
+    if arrived is not None and arrived < policy.require:
+        named = ", ".join(f"{t.name} ({t.action}{_shapes(t)})" for t in lost[:3])
         raise SettingError(
-            f"model.pretrained={source}: holds {stored.get('model_type')}, not {kind.config_class.model_type}"
+            f"{place}: {len(asked) - len(lost)} of the backbone's {len(asked)} tensors arrived, "
+            f"{WHERE}.require={policy.require}; not: {named}{', ...' if len(lost) > 3 else ''}"
         )
-    # With these, which older files have, transformers asks the hub for a backbone. Its weights
-    # are in the file.
-    for key in ("backbone_kwargs", "use_pretrained_backbone", "num_labels"):
-        stored.pop(key, None)
-    return kind.config_class.from_dict({**stored, **settings})
 
 
-def _processor(kind: Family, pretrained: str | None, settings: Mapping[str, Any]) -> Any:
-    # Our collate pads a batch, and only a batch can be padded.
-    fixed = {**settings, "do_pad": False}
-    if pretrained is None or (
-        Path(pretrained).is_dir() and not (Path(pretrained) / "preprocessor_config.json").exists()
-    ):
-        processor = kind.processor_class(**fixed)
-    else:
-        processor = _fetch(kind.processor_class.from_pretrained, pretrained, **fixed)
-    size = processor.size
-    for side in ("height", "width"):
-        if side in size and size[side] % kind.multiple_of:
-            raise SettingError(
-                f"model.processor.size.{side}={size[side]}: must be a multiple of {kind.multiple_of}"
-            )
-    return processor
+def _shapes(tensor: TransferredTensor) -> str:
+    if tensor.source_shape is None or tensor.source_shape == tensor.shape:
+        return ""
+    return f", {list(tensor.source_shape)} for {list(tensor.shape)}"
 
 
-def _fetch(load: Any, source: str, **settings: Any) -> Any:
-    """Load from a folder or the cache without the network, else from the hub."""
-    local = Path(source).is_dir()
-    if not local and (source.count("/") != 1 or source.startswith((".", "/", "~"))):
-        raise SettingError(f"model.pretrained={source}: no such folder, and not a hub id (owner/name)")
-    try:
-        try:
-            return load(source, local_files_only=True, **settings)
-        except OSError:
-            if local:
-                raise
-        _reach_hub()
-        return load(source, **settings)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise SettingError(f"model.pretrained={source}: cannot be loaded: {first}") from error
-
-
-def _reach_hub() -> None:
-    """One quick question, because the hub's client tries for half a minute before it gives up."""
-    try:
-        get_session().head(constants.ENDPOINT, timeout=10)
-    except Exception as error:
-        message = f"it is not in the local cache, and {constants.ENDPOINT} cannot be reached"
-        raise OSError(message) from error
-
-
-def _thaw_batch_norm(module: nn.Module) -> None:
-    """Replace the frozen batch norm of DETR's backbone, which normalises nothing when its
-    statistics come from no training, by one that learns."""
-    for name, child in module.named_children():
-        if isinstance(child, DetrFrozenBatchNorm2d):
-            live = nn.BatchNorm2d(len(child.weight))
-            live.load_state_dict(child.state_dict(), strict=False)
-            with torch.no_grad():
-                live.weight.copy_(child.weight)
-            setattr(module, name, live)
-        else:
-            _thaw_batch_norm(child)
+def _live_batch_norm(report: TransferReport, policy: TransferPolicy) -> bool:
+    if policy.batch_norm is not BatchNorm.auto:
+        return policy.batch_norm is BatchNorm.live
+    return (report.backbone_share() or 0.0) < PRETRAINED

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_diff.model.blocks import block_of
+from detr_diff.model.blocks import BlockMap
 from detr_diff.model.cuts import Cut
 from detr_diff.model.families import BLOCKS, Family
 
@@ -82,10 +82,10 @@ def replay(detr: nn.Module, cut: Cut, kept: Sequence[Tensor]) -> Iterator[None]:
 
 def digest(detr: nn.Module, family: Family, cut: Cut) -> str:
     """Of all weights and statistics before the cut; it changes when one of them changes."""
-    before = blocks_before(cut)
+    before, blocks = blocks_before(cut), BlockMap(detr, family)
     state = hashlib.sha256()
     for name, tensor in detr.state_dict().items():
-        if block_of(family, name) in before:
+        if blocks.of(name) in before:
             state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return state.hexdigest()

@@ -20,9 +20,9 @@ from detr_diff.data.sampler import seed_for
 from detr_diff.errors import SettingError, nearest
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
+from detr_diff.model.architecture import Architecture, build_model, build_processor
 from detr_diff.model.blocks import parameter_groups
 from detr_diff.model.families import family
-from detr_diff.model.load import Architecture, build_model, build_processor
 from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.training.ema import WeightAverage
 from detr_diff.training.loss_scale import step_loss
@@ -127,8 +127,8 @@ class Detector(LightningModule):
             output.loss_dict,
             contents(batch),
             self.step_contents,
-            self.family.class_loss,
-            config.num_queries,
+            self.family.class_loss_per,
+            self.architecture.num_queries,
             getattr(config, "eos_coefficient", 0.0),
         )
         # Lightning averages over the batches of a step, and over the processes: this is a sum.

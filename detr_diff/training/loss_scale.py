@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from detr_diff.choices import ClassLoss
 from detr_diff.data.dataset import Contents
+from detr_diff.model.families import ClassLossPer
 
 
 def step_loss(
@@ -14,7 +14,7 @@ def step_loss(
     parts: Mapping[str, Tensor],
     own: Contents,
     step: Contents,
-    class_loss: ClassLoss,
+    class_loss_per: ClassLossPer,
     queries: int,
     no_object_weight: float,
 ) -> Tensor:
@@ -30,7 +30,7 @@ def step_loss(
         parts: The parts that it is the sum of, with those of the auxiliary layers.
         own: What the batch holds.
         step: What all batches of the optimizer step hold, those of other processes included.
-        class_loss: What the class loss is divided by.
+        class_loss_per: What the class loss is divided by.
         queries: Of an image.
         no_object_weight: Weight of a query without object in the class loss.
 
@@ -38,7 +38,7 @@ def step_loss(
         The batch's summand.
     """
     by_objects = max(1, own.objects) / max(1, step.objects) if own.samples else 0.0
-    if class_loss is ClassLoss.objects:
+    if class_loss_per is ClassLossPer.boxes:
         return loss * by_objects
     # Weighted cross entropy over all queries: divided by the sum of their weights.
     classes = torch.stack([value for key, value in parts.items() if key.startswith("loss_ce")]).sum()

@@ -1,5 +1,6 @@
 """`detr-diff train`: build everything, fit, evaluate the best checkpoint, write the run folder."""
 
+import json
 import logging
 import sys
 from dataclasses import asdict
@@ -9,7 +10,6 @@ from typing import Any
 import torch
 from lightning import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
-from rich.table import Table
 
 from detr_diff.choices import Cache, Diff
 from detr_diff.compose import plain
@@ -19,7 +19,7 @@ from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
 from detr_diff.evaluation.tables import summary
 from detr_diff.launch import launched
-from detr_diff.model.load import LoadReport, load_model
+from detr_diff.model.load import load_model
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
 from detr_diff.training.detector import Detector
@@ -42,8 +42,11 @@ from detr_diff.training.stages import StagePlan
 from detr_diff.training.status_callback import StatusCallback
 from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
+from detr_diff.training.whole_file import write_whole
 
 log = logging.getLogger(__name__)
+
+REPORT = "report.json"
 
 # A resumed run may differ in these and still end the same.
 FREE = (
@@ -85,7 +88,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     record_launch(run_dir)
     seed_everything(settings.seed, verbose=False)
     plan = _plan(settings)
-    detector = _detector(settings, plan, resumed)
+    detector = _detector(settings, plan, resumed, run_dir)
     data = _data(settings, detector)
     kept = KeptPrefix(
         detector, data, Cache(settings.kept_prefix.where), settings.kept_prefix.gb, settings.data.cache_dir
@@ -108,7 +111,8 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     name = f"{group}/{run_dir.name}" if group else settings.run_name
     exit_code = 1
     try:
-        trainer.loggers = build_loggers(plain(settings.logger), plain(settings), run_dir, name, group, step)
+        config = {**plain(settings), **_reported(run_dir)}
+        trainer.loggers = build_loggers(plain(settings.logger), config, run_dir, name, group, step)
         trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         best = folder / "best.ckpt"
         trainer.strategy.barrier()
@@ -174,7 +178,7 @@ def _callbacks(settings: DictConfig, run_dir: Path, stop: Stop) -> list[Callback
     ]
 
 
-def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> Detector:
+def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_dir: Path) -> Detector:
     """From the checkpoint when resumed, so that no hub is needed; else as the settings say."""
     if resumed is not None:
         log.info("resuming from %s", resumed)
@@ -191,11 +195,13 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None) -> De
         config=plain(settings.model)["config"],
         processor=plain(settings.model)["processor"],
         channels=Diff(settings.data.diff).channels,
+        transfer=plain(settings.model)["transfer"],
     )
-    log.info("%s", render(_report_table(report)))
-    for tensor, status in report.status.items():
-        if status in ("re-initialised", "missing", "unexpected"):
-            log.info("  %s: %s", tensor, status)
+    if first_process():
+        write_whole(run_dir / REPORT, json.dumps({"transfer": report.rows()}, indent=1) + "\n")
+    log.info("%s", "\n".join([render(report.table()), *report.lines()]))
+    if report.warning:
+        log.warning("%s", report.warning)
     return Detector(
         asdict(architecture),
         Comparison.from_settings(plain(settings.data)).settings(),
@@ -217,7 +223,7 @@ def _data(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:
         names=detector.names,
         processor=detector.processor,
         comparison=detector.comparison,
-        max_objects=detector.architecture.config["num_queries"],
+        max_objects=detector.architecture.num_queries,
         seed=settings.seed,
         **chosen,
     )
@@ -248,14 +254,12 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _report_table(report: LoadReport) -> Table:
-    kinds = ("loaded", "random", "re-initialised", "missing", "unexpected")
-    counts = report.counts()
-    used = [kind for kind in kinds if any(kind in row for row in counts.values())]
-    table = Table("block", *used, title=f"tensors from {report.source}")
-    for block, row in counts.items():
-        table.add_row(block, *(str(row.get(kind, 0)) for kind in used))
-    return table
+def _reported(run_dir: Path) -> dict[str, Any]:
+    """report.json without its longest lists."""
+    path = run_dir / REPORT
+    parts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    long = ("tensors", "unused")
+    return {name: {k: v for k, v in part.items() if k not in long} for name, part in parts.items()}
 
 
 def _finish_wandb(exit_code: int) -> None:

@@ -1,9 +1,9 @@
 """The two schedules, as the rate that each part of a DETR is to learn at in each step."""
 
 import math
+import re
 
-from detr_diff.model.blocks import block_of
-from detr_diff.model.families import ALIASES, family
+from detr_diff.model.families import ALIASES, BACKBONE, family
 
 EPOCHS, STEPS = 6, 6  # steps of an epoch
 PARTS = ("heads", "transformer", "backbone")
@@ -37,7 +37,9 @@ def wanted(schedule: str, part: str, step: int) -> float:
 
 def part_of(name: str) -> str:
     """heads, transformer or backbone, of a parameter of a DETR."""
-    block = block_of(family("detr"), name)
+    if name.startswith(BACKBONE):
+        return "backbone"
+    block = next(b for b, pattern in family("detr").blocks.items() if re.match(pattern, name))
     return next(part for part in PARTS if block in ALIASES[part])
 
 

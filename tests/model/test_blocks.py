@@ -6,50 +6,16 @@ from torch import nn
 from torch.optim import AdamW
 
 from detr_diff.errors import SettingError
-from detr_diff.model.blocks import block_of, parameter_groups, parameters_by_block, set_learning
-from detr_diff.model.families import BLOCKS, FAMILIES, expand
+from detr_diff.model.blocks import BlockMap, parameter_groups, parameters_by_block, set_learning
+from detr_diff.model.families import ALIASES, BACKBONE, BLOCKS, FAMILIES, expand
 from detr_diff.model.load import load_model
-
-SMALL: dict[str, Any] = {
-    "d_model": 32,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "encoder_ffn_dim": 32,
-    "decoder_ffn_dim": 32,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "num_queries": 6,
-}
-NATIVE = {
-    "model_type": "resnet",
-    "embedding_size": 8,
-    "hidden_sizes": [8, 8, 16, 16],
-    "depths": [1, 1, 1, 1],
-    "layer_type": "basic",
-    "out_features": ["stage4"],
-}
-RT: dict[str, Any] = {
-    **SMALL,
-    "encoder_hidden_dim": 32,
-    "encoder_in_channels": [8, 16, 16],
-    "decoder_in_channels": [32, 32, 32],
-    "num_denoising": 4,
-    "backbone_config": {
-        **NATIVE,
-        "model_type": "rt_detr_resnet",
-        "out_features": ["stage2", "stage3", "stage4"],
-    },
-}
-MODELS = {
-    "detr native": ("detr", {**SMALL, "backbone_config": NATIVE}),
-    "detr timm": ("detr", {**SMALL, "backbone": "resnet18"}),
-    "rt_detr": ("rt_detr", RT),
-}
+from tests.model.tiny_models import FAMILIES as TINY
+from tests.model.tiny_models import MODELS
 
 
 def build(key: str, **settings: Any) -> tuple[nn.Module, Any]:
     name, config = MODELS[key]
-    model, _, _ = load_model(name, ["a", "b"], config={**config, "auxiliary_loss": True}, **settings)
+    model, _, _ = load_model(name, ["a", "b"], config=config, **settings)
     return model, FAMILIES[name]
 
 
@@ -65,12 +31,21 @@ def test_groups_cover_every_parameter_once(key: str) -> None:
         assert all((parameter.ndim > 1) is decays for parameter in group["params"])
 
 
-@pytest.mark.parametrize("key", MODELS)
-@pytest.mark.parametrize("learn", ["heads", "transformer", "layer2"])
-def test_frozen_blocks_do_not_change(key: str, learn: str) -> None:
+SOME = ["layer1", "decoder", "class_head"]
+OTHERS = ["stem", "layer2", "layer4", "input_projection", "encoder", "queries", "box_head"]
+# Going back through a hundred layers twenty times is slow, and their names are a smaller ResNet's.
+LARGE = ("detr resnet50", "detr resnet101")
+CASES = [
+    *(pytest.param(key, SOME[1:] if key in LARGE else SOME, id=key) for key in MODELS),
+    *(pytest.param(key, OTHERS, id=f"{key} others") for key in TINY),
+]
+
+
+@pytest.mark.parametrize(("key", "learn"), CASES)
+def test_frozen_blocks_do_not_change(key: str, learn: list[str]) -> None:
     torch.manual_seed(0)
     model, family = build(key)
-    learning = expand([learn], "here")
+    learning = expand(learn, "here")
     groups = parameter_groups(model, family, 0.5)
     optimizer = AdamW([{**group, "lr": 0.01} for group in groups])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -79,22 +54,44 @@ def test_frozen_blocks_do_not_change(key: str, learn: str) -> None:
         model.train()
         set_learning(model, family, learning)
         optimizer.zero_grad()
-        model(pixel_values=torch.randn(2, 3, 64, 64), labels=labels).loss.backward()
+        model(pixel_values=torch.randn(2, 3, 32, 32), labels=labels).loss.backward()
         optimizer.step()
-    changed = {
-        block_of(family, name)
-        for name, tensor in model.state_dict().items()
-        if not torch.equal(tensor, before[name])
-    }
+    blocks = BlockMap(model, family)
+    changed = {blocks.of(n) for n, tensor in model.state_dict().items() if not torch.equal(tensor, before[n])}
     assert changed == set(learning)
 
 
+def test_constants_never_learn() -> None:
+    model, family = build("d_fine")
+    set_learning(model, family, BLOCKS)
+    fixed = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert fixed == ["model.decoder.reg_scale", "model.decoder.up"]
+
+
 def test_dropout_of_a_frozen_block_is_off() -> None:
-    model, family = build("detr native")
+    model, family = build("detr")
     set_learning(model, family, expand(["heads"], "here"))
-    modes = {block_of(family, f"{name}."): module.training for name, module in model.named_modules()}
+    blocks = BlockMap(model, family)
+    modes = {blocks.of(f"{name}."): module.training for name, module in model.named_modules()}
     assert modes["encoder"] is modes["decoder"] is modes["stem"] is False
     assert modes["class_head"] is modes["box_head"] is True
+
+
+@pytest.mark.parametrize(
+    ("backbone", "ends"),
+    [
+        ("resnet18", ("bn1", "layer1.1", "layer2.1", "layer3.1", "layer4.1")),
+        ("efficientnet_b0", ("blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6")),
+        ("mobilenetv3_small_100", ("bn1", "blocks.0", "blocks.1", "blocks.3", "blocks.5")),
+    ],
+)
+def test_a_block_ends_where_the_stride_does(backbone: str, ends: tuple[str, ...]) -> None:
+    model, family = build(f"detr {backbone}")
+    blocks = BlockMap(model, family)
+    names = [name for name in model.state_dict() if name.startswith(BACKBONE)]
+    last = {blocks.of(name): name.removeprefix(BACKBONE) for name in names}
+    for block, end in zip(ALIASES["backbone"], ends, strict=True):
+        assert last[block].startswith(f"{end}."), (block, last[block])
 
 
 def test_a_parameter_outside_all_blocks_is_an_error() -> None:

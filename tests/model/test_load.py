@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import subprocess
@@ -7,76 +8,81 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import DetrForObjectDetection
 from transformers.models.detr.modeling_detr import DetrFrozenBatchNorm2d
 
 from detr_diff.errors import SettingError
-from detr_diff.model.load import build_model, build_processor, load_model
-from tests.model.test_blocks import MODELS, NATIVE, SMALL
-
-CONFIG: dict[str, Any] = {**SMALL, "backbone_config": NATIVE}
+from detr_diff.model.architecture import build_model, build_processor
+from detr_diff.model.families import FAMILIES
+from detr_diff.model.load import load_model
+from tests.model.sources import pretrained
+from tests.model.tiny_models import FAMILIES as TINY
+from tests.model.tiny_models import MODELS
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pretrained DETR with three classes, whose batch norm has seen data."""
-    torch.manual_seed(1)
-    folder = tmp_path_factory.mktemp("pretrained")
-    model, _, _ = load_model("detr", ["x", "y", "z"], config=CONFIG)
-    for name, buffer in model.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_()
-    model.save_pretrained(folder)
-    return folder
+    return pretrained("detr", ["x", "y", "z"], tmp_path_factory.mktemp("pretrained"))
 
 
-def test_pretrained_weights_arrive_and_the_head_is_replaced(source: Path) -> None:
-    model, architecture, report = load_model("detr", ["person", "car"], pretrained=str(source))
-    assert architecture.names == ["person", "car"]
-    assert model.config.id2label == {0: "person", 1: "car"}
-    replaced = [name for name, status in report.status.items() if status == "re-initialised"]
-    assert replaced == ["class_labels_classifier.weight", "class_labels_classifier.bias"]
-    assert not any(status == "missing" for status in report.status.values())
-    reference = DetrForObjectDetection.from_pretrained(source).eval()
-    images = torch.randn(1, 3, 64, 96)
+@pytest.mark.parametrize("name", TINY)
+def test_our_model_computes_what_that_of_transformers_does(name: str, tmp_path: Path) -> None:
+    names = ["x", "y", "z"]
+    folder = pretrained(name, names, tmp_path)
+    model, architecture, report = load_model(name, names, pretrained=str(folder))
+    assert {tensor.action for tensor in report.tensors} == {"copied"}
+    assert all(tensor.equal for tensor in report.tensors)
+    assert report.unused == {}
+    assert not architecture.live_batch_norm
+    assert report.probe.alike
+    reference = FAMILIES[name].model_class.from_pretrained(folder).eval()
+    images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         ours, theirs = model.eval()(images), reference(images)
-    torch.testing.assert_close(ours.pred_boxes, theirs.pred_boxes, atol=1e-6, rtol=0)
-    assert ours.logits.shape[-1] == 3
-    assert not architecture.live_batch_norm
-    assert any(isinstance(module, DetrFrozenBatchNorm2d) for module in model.modules())
+    torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.pred_boxes, theirs.pred_boxes, atol=1e-5, rtol=0)
 
 
-def test_what_does_not_fit_is_reported(source: Path) -> None:
-    _, _, report = load_model(
-        "detr", ["x", "y", "z"], pretrained=str(source), config={"num_queries": 4}, channels=9
-    )
-    counts = report.counts()
-    assert counts["stem"]["re-initialised"] == 1
-    assert counts["queries"] == {"re-initialised": 1}
-    assert counts["class_head"] == {"loaded": 2}
+def test_the_processor_comes_with_the_weights(source: Path, tmp_path: Path) -> None:
+    """facebook/detr-resnet-50 has a processor file of an older kind."""
+    for file in source.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    older = {"feature_extractor_type": "DetrFeatureExtractor", "size": 300, "max_size": 500}
+    older |= {"do_normalize": True, "image_mean": [0.1, 0.2, 0.3], "image_std": [1.0, 1.0, 1.0]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(older))
+    _, architecture, _ = load_model("detr", ["a"], pretrained=str(tmp_path))
+    processor = build_processor(architecture)
+    assert (processor.size["shortest_edge"], processor.size["longest_edge"]) == (300, 500)
+    assert list(processor.image_mean) == [0.1, 0.2, 0.3]
+    size = {"shortest_edge": 100, "longest_edge": 200}
+    _, architecture, _ = load_model("detr", ["a"], pretrained=str(tmp_path), processor={"size": size})
+    assert build_processor(architecture).size["longest_edge"] == 200
 
 
-@pytest.mark.parametrize("key", MODELS)
+@pytest.mark.parametrize("key", [*TINY, "detr resnet18", "detr efficientnet_b0"])
 @pytest.mark.parametrize("channels", [3, 9])
 def test_random_weights_have_live_batch_norm(key: str, channels: int) -> None:
     name, config = MODELS[key]
     model, architecture, report = load_model(name, ["a"], config=config, channels=channels)
-    assert set(report.status.values()) == {"random"}
+    assert {tensor.action for tensor in report.tensors} == {"random"}
     assert architecture.live_batch_norm
+    assert report.live_batch_norm
     norms = [m for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert norms
-    assert not any(isinstance(module, DetrFrozenBatchNorm2d) for module in model.modules())
+    assert not any("Frozen" in type(module).__name__ for module in model.modules())
     labels = [{"boxes": torch.zeros(0, 4), "class_labels": torch.zeros(0, dtype=torch.int64)}]
     assert model(torch.randn(1, channels, 64, 64), labels=labels).loss.isfinite()
 
 
-@pytest.mark.parametrize("key", MODELS)
-def test_the_architecture_builds_the_same_model(key: str) -> None:
+@pytest.mark.parametrize("key", [*TINY, "detr efficientnet_b0", "rt_detr timm"])
+@pytest.mark.parametrize("live", [True, False])
+def test_the_architecture_builds_the_same_model(key: str, live: bool) -> None:
     name, config = MODELS[key]
-    model, architecture, _ = load_model(name, ["a", "b"], config=config)
-    again = build_model(architecture)
-    again.load_state_dict(model.state_dict())
+    transfer = {"batch_norm": "live" if live else "frozen"}
+    model, architecture, _ = load_model(name, ["a", "b"], config=config, transfer=transfer)
+    stored = json.loads(json.dumps(architecture.__dict__))
+    again = build_model(type(architecture)(**stored))
+    again.load_state_dict(copy.deepcopy(model.state_dict()))
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         first, second = model.eval()(images), again.eval()(images)
@@ -84,16 +90,41 @@ def test_the_architecture_builds_the_same_model(key: str) -> None:
     assert build_processor(architecture).to_dict() == build_processor(architecture).to_dict()
 
 
+def test_frozen_or_live_is_a_choice(source: Path) -> None:
+    for word, live in (("auto", False), ("frozen", False), ("live", True)):
+        settings = {"batch_norm": word}
+        model, architecture, report = load_model("detr", ["a"], pretrained=str(source), transfer=settings)
+        assert architecture.live_batch_norm is report.live_batch_norm is live
+        frozen = [m for m in model.modules() if isinstance(m, DetrFrozenBatchNorm2d)]
+        assert bool(frozen) is not live
+        assert report.probe.alike  # the statistics are the source's either way
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"family_name": "dert"}, "model.family=dert: unknown, did you mean detr"),
         ({"config": {"num_querys": 5}}, "model.config.num_querys: unknown, did you mean num_queries"),
-        ({"pretrained": "./none"}, "model.pretrained=./none: no such folder"),
+        ({"processor": {"sise": 5}}, "model.processor.sise: unknown, did you mean size"),
+        ({"pretrained": "./none"}, "model.pretrained=./none: no such file or folder"),
+        ({"pretrained": "none.pth"}, "model.pretrained=none.pth: no such file"),
         ({"config": {"backbone_config": {"model_type": "nothing"}}}, "model.config"),
+        ({"config": {"backbone": "resnet51"}}, "model.config.backbone=resnet51: not a backbone of timm"),
+        (
+            {"family_name": "rt_detr", "config": {"backbone": "vit_tiny_patch16_224"}},
+            "needs .8, 16, 32.",
+        ),
+        (
+            {"config": {"backbone": "vit_tiny_patch16_224"}},
+            "model.config.backbone=vit_tiny_patch16_224: fails on a 160x96 image",
+        ),
         (
             {"family_name": "rt_detr", "processor": {"size": {"height": 60, "width": 64}}},
             "model.processor.size.height=60: must be a multiple of 32",
+        ),
+        (
+            {"family_name": "d_fine", "processor": {"size": {"shortest_edge": 60, "longest_edge": 64}}},
+            "model.processor.size: DFineForObjectDetection takes images of one size",
         ),
     ],
 )
@@ -105,7 +136,7 @@ def test_a_wrong_setting_is_named(arguments: dict[str, Any], message: str) -> No
 def test_an_older_configuration_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """facebook/detr-resnet-50 names its backbone with backbone_kwargs, which lead to the hub."""
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    model, _, _ = load_model("detr", ["x"], config=MODELS["detr timm"][1])
+    model, _, _ = load_model("detr", ["x"], config=MODELS["detr resnet18"][1])
     model.save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
@@ -113,24 +144,12 @@ def test_an_older_configuration_needs_no_hub(tmp_path: Path, monkeypatch: pytest
     config |= {"backbone_kwargs": {"in_chans": 3, "out_indices": [1, 2, 3, 4]}}
     config |= {"use_timm_backbone": True, "use_pretrained_backbone": True}
     path.write_text(json.dumps(config))
-    loaded, architecture, report = load_model("detr", ["y"], pretrained=str(tmp_path))
-    assert report.counts()["layer4"]["loaded"] >= 20
+    loaded, architecture, report = load_model(
+        "detr", ["y"], pretrained=str(tmp_path), transfer={"probe": False}
+    )
+    assert report.counts()["layer4"] == {"copied": 25}
     assert torch.equal(loaded.model.backbone.model.conv1.weight, model.model.backbone.model.conv1.weight)
     build_model(architecture)
-
-
-def test_another_family_in_the_folder_is_refused(source: Path) -> None:
-    with pytest.raises(SettingError, match="holds detr, not rt_detr"):
-        load_model("rt_detr", ["a"], pretrained=str(source))
-
-
-def test_a_damaged_folder_is_refused(source: Path, tmp_path: Path) -> None:
-    for file in source.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(SettingError, match="cannot be loaded"):
-        load_model("detr", ["a"], pretrained=str(tmp_path))
 
 
 def test_without_a_network_there_is_one_clear_line(data_root: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detr_diff.model.blocks import block_of, set_learning
+from detr_diff.model.blocks import BlockMap, set_learning
 from detr_diff.model.cuts import Cut
 from detr_diff.model.families import BLOCKS, FAMILIES, expand
 from detr_diff.model.prefix import blocks_before, deepest_cut, digest, keep, replay
@@ -126,7 +126,8 @@ def test_what_is_before_the_cut_is_not_run(key: str, learn: list[str], last: str
     with replay(model, cut, kept):
         model(pixel_values=EMPTY, labels=labels)
     assert run
-    assert not {block_of(family, f"{name}.") for name in run} & set(blocks_before(cut))
+    blocks = BlockMap(model, family)
+    assert not {blocks.of(f"{name}.") for name in run} & set(blocks_before(cut))
 
 
 @pytest.mark.parametrize("key", ["detr native", "rt_detr"])
@@ -210,7 +211,7 @@ def test_the_digest_is_that_of_the_state_before_the_cut(key: str) -> None:
     assert first == digest(model, family, cut)
     seen = set()
     for name, tensor in model.state_dict().items():
-        block = block_of(family, name)
+        block = BlockMap(model, family).of(name)
         if (block, tensor.ndim) in seen or not tensor.numel():
             continue
         seen.add((block, tensor.ndim))

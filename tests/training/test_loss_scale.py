@@ -56,7 +56,7 @@ def gradient(model: Any, name: str, groups: list[slice]) -> torch.Tensor:
             output.loss_dict,
             contents_of(labels[group]),
             contents_of(labels),
-            family(name).class_loss,
+            family(name).class_loss_per,
             model.config.num_queries,
             getattr(model.config, "eos_coefficient", 0.0),
         ).backward()
@@ -79,6 +79,6 @@ def test_accumulated_gradients_are_those_of_one_batch(name: str) -> None:
 
 def test_padding_counts_for_nothing() -> None:
     loss, parts = torch.tensor(5.0), {"loss_ce": torch.tensor(2.0), "loss_ce_0": torch.tensor(1.0)}
-    for class_loss in (family(name).class_loss for name in MODELS):
+    for class_loss in (family(name).class_loss_per for name in MODELS):
         part = step_loss(loss, parts, Contents(0, 0), Contents(3, 2), class_loss, 10, 0.1)
         assert float(part) == 0.0
