@@ -107,6 +107,13 @@ class Split(StrEnum):
     test = "test"
 
 
+class BaselineName(StrEnum):
+    """What evaluate can judge in place of a network; see verbs/baseline.py."""
+
+    threshold_blobs = "threshold_blobs"
+    oracle = "oracle"
+
+
 class OnError(StrEnum):
     """What to do with pairs that have problems: refuse to go on, or leave them out."""
 

@@ -10,7 +10,7 @@ from detr_diff.errors import SettingError, UserError, nearest
 
 VERBS = {
     "train": "train a DETR on frame pairs, evaluate it, write runs/<run_name>/",
-    "evaluate": "metrics of a checkpoint on any labelled set",
+    "evaluate": "metrics of a checkpoint, or of a baseline, on any labelled set",
     "predict": "boxes of what moved, in one pair or in a whole set",
     "runs": "a table of all runs: state, stage, best metric, final figures",
     "data synth": "generate surveillance-like scenes as an ordinary data set",
@@ -20,6 +20,7 @@ VERBS = {
 }
 GROUPS = {
     "train": ("experiment", "model", "stages", "logger"),
+    "evaluate": ("model",),
 }
 FLAGS = ("--help", "--multirun", "--config-dir")
 USAGE = "usage: detr-diff <verb> [key=value ...]"

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from detr_diff.errors import SettingError, nearest
-from detr_diff.help import CONF
+from detr_diff.help import CONF, choices
 from detr_diff.settings import SCHEMAS
 
 
@@ -41,13 +41,14 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
     parsed = [_parse(text) for text in overrides]
     if sweep:
         parsed = [_first_value(override) for override in parsed]
+    _require_fitting(verb, parsed)
     lines = [str(override.input_line) for override in parsed]
     register_schemas()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             settings = hydra.compose(verb, overrides=lines)
         except MissingConfigException as error:
-            raise SettingError(_unknown_choice(error)) from error
+            raise SettingError(_unknown_choice(verb, error)) from error
         except ConfigCompositionException as error:
             raise SettingError(_unknown_setting(verb, parsed, error)) from error
         except (HydraException, OmegaConfBaseException) as error:
@@ -97,9 +98,18 @@ def _first_value(override: Override) -> Override:
     return _parse(f"{override.get_key_element()}={value}")
 
 
-def _unknown_choice(error: MissingConfigException) -> str:
+def _require_fitting(verb: str, parsed: Sequence[Override]) -> None:
+    """Refuse a file of a group that is there for another verb."""
+    for override in parsed:
+        group, choice = override.key_or_group, override.value()
+        fitting = choices(group, verb)
+        if (CONF / group / f"{choice}.yaml").is_file() and choice not in fitting:
+            raise SettingError(f"{group}={choice}: not for {verb}, {nearest(str(choice), fitting)}")
+
+
+def _unknown_choice(verb: str, error: MissingConfigException) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
-    options = [str(option) for option in error.options or ()]
+    options = choices(group, verb) if (CONF / group).is_dir() else [str(o) for o in error.options or ()]
     return f"{group}={choice}: unknown, {nearest(choice, options)}"
 
 

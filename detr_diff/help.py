@@ -9,11 +9,11 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 def verb_help(verb: str, what: str, groups: tuple[str, ...]) -> str:
     """Usage, the choices of each group and every setting with its default and meaning."""
-    flags = " [--multirun]" if groups else ""
+    flags = " [--multirun]" if verb == "train" else ""
     lines = [f"usage: detr-diff {verb} [key=value ...]{flags} [--config-dir DIR]", "", f"{what}", ""]
     for group in groups:
         lines.append(f"{group}=")
-        lines += [f"  {name:<16}{text}" for name, text in choices(group).items()]
+        lines += [f"  {name:<16}{text}" for name, text in choices(group, verb).items()]
         lines.append("")
     main = CONF / f"{verb.replace(' ', '_')}.yaml"
     text = main.read_text(encoding="utf-8")
@@ -28,11 +28,17 @@ def verb_help(verb: str, what: str, groups: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
-def choices(group: str) -> dict[str, str]:
-    """The files of a group in conf/ and what each is, from its first comment."""
+def choices(group: str, verb: str) -> dict[str, str]:
+    """The files of a group in conf/ that a verb can use and what each is, from its first comment.
+
+    Of the models, evaluate takes the baselines and all others the networks.
+    """
     found = {}
     for path in sorted((CONF / group).glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
+        baseline = any(line.startswith("baseline:") for line in lines)
+        if group == "model" and baseline != (verb == "evaluate"):
+            continue
         comments = [line[2:] for line in lines if line.startswith("# ") and "@package" not in line]
         found[path.stem] = comments[0] if comments else ""
     return found

@@ -161,10 +161,13 @@ class TrainSettings:
 class EvaluateSettings:
     """`detr-diff evaluate`."""
 
-    ckpt_path: str = MISSING
+    ckpt_path: Optional[str] = MISSING
+    model: Optional[Dict[str, Any]] = None
     split: Split = MISSING
     out: Optional[str] = MISSING
     overlays: int = MISSING
+    bootstrap: int = MISSING
+    seed: int = MISSING
     debug: bool = MISSING
     data: EvaluateDataSettings = MISSING
     trainer: Dict[str, Any] = MISSING

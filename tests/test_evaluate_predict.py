@@ -1,3 +1,4 @@
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from detr_diff.evaluation.record import Record
 from tests.conftest import shell
 
 
@@ -21,6 +23,21 @@ def test_evaluation_agrees_with_the_end_of_training(
     for key, value in final.items():
         assert figures[key] == (None if value is None else pytest.approx(value, abs=1e-6)), key
     assert figures["split"] == "test"
+    assert set(final) <= set(figures)
+    low, high = figures["intervals"]["test/map_50"]
+    assert low <= figures["test/map_50"] <= high
+    assert figures["bootstrap"] == {"drawn": "pair", "number": 3, "resamples": 1000, "seed": 0}
+    with (tmp_path / "e/pair_errors.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == figures["pairs"] == 3
+    assert sum(int(row["objects"]) for row in rows) == figures["objects"]["all"]
+    confusion = np.array(figures["confusion_matrix"]["rows_true_columns_predicted"])
+    assert confusion[:-1].sum() == figures["objects"]["all"]
+    kept = Record.load(tmp_path / "e/record.npz")
+    assert len(kept.images) == 3
+    assert len(kept.object_labels) == figures["objects"]["all"]
+    for title in ("95 % intervals", "by class", "by size", "confusion", "kinds of errors"):
+        assert title in result.out
     assert (tmp_path / "e/score_sweep.csv").exists()
     assert list((tmp_path / "e/overlays").glob("best*"))
     assert "map_50" in result.out

@@ -1,27 +1,22 @@
-"""The figures of a run: COCO average precision and the score sweep."""
+"""The figures of a run: COCO average precision, precision, recall and F1 by score, and what errors cost."""
 
-import copy
-import importlib.util
 from collections.abc import Sequence
-from typing import Any, Literal
 
-import torch
-import torch.distributed as dist
+import numpy as np
 from torch import Tensor, nn
-from torchmetrics.detection import MeanAveragePrecision
 
-from detr_diff.evaluation.score_sweep import ScoreSweep, Sweep
-
-Backend = Literal["faster_coco_eval", "pycocotools"]
-
-
-def coco_backend() -> Backend:
-    """faster-coco-eval where it is installed, else pycocotools; the figures are the same."""
-    return "faster_coco_eval" if importlib.util.find_spec("faster_coco_eval") else "pycocotools"
+from detr_diff.evaluation.average_precision import averages, mean, recall_of_best
+from detr_diff.evaluation.error_parts import ap_costs, find_errors
+from detr_diff.evaluation.headline import Headline
+from detr_diff.evaluation.matching import match
+from detr_diff.evaluation.object_size import COCO_SIZES, with_any
+from detr_diff.evaluation.overlap import overlaps
+from detr_diff.evaluation.record import MOST, DetectionRecord, Record
+from detr_diff.evaluation.score_sweep import Sweep, score_sweep
 
 
 class DetectionMetrics(nn.Module):
-    """mAP and score sweep of one split.
+    """The figures of one split.
 
     Args:
         names: Class names.
@@ -30,62 +25,70 @@ class DetectionMetrics(nn.Module):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self.names = list(names)
-        # Its own gathering needs the same number of images in every process.
-        self.average_precision = MeanAveragePrecision(
-            backend=coco_backend(), class_metrics=True, sync_on_compute=False
-        )
-        self.average_precision.warn_on_many_detections = False
-        self.sweep = ScoreSweep(len(names))
+        self.record = DetectionRecord()
 
-    def update(self, predictions: Sequence[dict[str, Tensor]], truths: Sequence[dict[str, Tensor]]) -> None:
-        """Add images; see ScoreSweep.update."""
-        self.average_precision.update(list(predictions), list(truths))
-        self.sweep.update(predictions, truths)
+    def update(
+        self,
+        predictions: Sequence[dict[str, Tensor]],
+        truths: Sequence[dict[str, Tensor]],
+        positions: Sequence[int] | Tensor,
+    ) -> None:
+        """Add images; see DetectionRecord.update."""
+        self.record.update(predictions, truths, positions)
 
     def compute(self, threshold: float | None = None) -> tuple[dict[str, float], Sweep]:
-        """All figures.
+        """The figures of all processes.
 
         Args:
-            threshold: Score threshold of precision, recall and F1; None for that of best F1.
-
-        Returns:
-            Flat figures (map, map_50, ..., score_threshold, precision, recall, f1, and the same
-            with /<class> for each class) and the sweep. What is undefined, as the AP of a class
-            without objects, is nan.
+            threshold: Score threshold of precision, recall and F1; None, during training, for that
+                of best F1, and for those figures alone that training needs.
         """
-        coco: dict[str, Any] = _of_all_processes(self.average_precision).compute()
-        sweep: Sweep = self.sweep.compute()
-        keys = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
-        figures = {key: float(coco[key]) for key in keys}
-        if threshold is None:
-            threshold = sweep.best_threshold()
-        figures["score_threshold"] = threshold
-        seen = torch.atleast_1d(coco["classes"]).tolist()
-        per_class = dict(zip(seen, torch.atleast_1d(coco["map_per_class"]).tolist(), strict=False))
-        for row, name in enumerate(["", *self.names]):
-            end = f"/{name}" if row else ""
-            if row:
-                figures[f"map{end}"] = per_class.get(row - 1, -1.0)
-            values = sweep.at(threshold, row=row)
-            for key, value in zip(("precision", "recall", "f1"), values, strict=True):
-                figures[f"{key}{end}"] = value
-        return {key: value if value >= 0 else float("nan") for key, value in figures.items()}, sweep
+        record = self.record.compute()
+        found, sweep = figures(record, self.names, threshold)
+        return found if threshold is None else found | more_figures(record, self.names, threshold), sweep
 
     def reset(self) -> None:
         """Forget all images."""
-        self.average_precision.reset()
-        self.sweep.reset()
+        self.record.reset()
 
 
-def _of_all_processes(metric: MeanAveragePrecision) -> MeanAveragePrecision:
-    """The metric with the images of every process."""
-    if not dist.is_initialized():
-        return metric
-    states = {name: getattr(metric, name) for name in metric.metric_state}
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, states)
-    whole = copy.deepcopy(metric)
-    for name in states:
-        setattr(whole, name, [value for own in gathered for value in own[name]])
-    whole._update_count = max(1, whole._update_count)
-    return whole
+def figures(
+    record: Record, names: Sequence[str], threshold: float | None = None
+) -> tuple[dict[str, float], Sweep]:
+    """The twelve figures of the COCO evaluation, and precision, recall and F1 at IoU 0.5.
+
+    Args:
+        record: Predictions and objects.
+        names: Class names.
+        threshold: Score threshold of precision, recall and F1; None for that of best F1.
+
+    Returns:
+        Flat figures (map, map_50, ..., score_threshold, precision, recall, f1, and some of them with
+        /<class> for each class) and the sweep. What is undefined, as the AP of a class without
+        objects, is nan.
+    """
+    record = record.best(MOST)
+    matches = match(record, overlaps(record), sizes=with_any(COCO_SIZES))
+    sweep = score_sweep(matches, len(names))
+    if threshold is None:
+        threshold = sweep.best_threshold()
+    found = only(averages(matches, len(names)).figures(names, COCO_SIZES))
+    for count in (1, 10):
+        found[f"mar_{count}"] = float(mean(recall_of_best(matches, len(names), count)[:1])[0])
+    found["score_threshold"] = threshold
+    for row, name in enumerate(["", *names]):
+        for key, value in zip(("precision", "recall", "f1"), sweep.at(threshold, row=row), strict=True):
+            found[f"{key}/{name}" if row else key] = value
+    return found, sweep
+
+
+def more_figures(record: Record, names: Sequence[str], threshold: float) -> dict[str, float]:
+    """All headline numbers, see Headline, and map_50_cost_<kind> for each kind of error."""
+    costs = ap_costs(record.best(MOST), find_errors(record.best(MOST)), len(names))
+    found = only(Headline(record, names, threshold).values())
+    return found | {f"map_50_cost_{kind}": cost for kind, cost in costs.items()}
+
+
+def only(values: dict[str, np.ndarray]) -> dict[str, float]:
+    """The single value of each figure."""
+    return {key: float(value[0]) for key, value in values.items()}

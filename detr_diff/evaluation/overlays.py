@@ -4,16 +4,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from matplotlib import font_manager
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.io import write_png
-from torchvision.ops import box_iou
 from torchvision.utils import draw_bounding_boxes
 
 from detr_diff.evaluation.matching import match
+from detr_diff.evaluation.overlap import overlaps
+from detr_diff.evaluation.record import Record
 
 TRUTH, PREDICTION = (60, 220, 90), (255, 150, 30)
 SHORT_SIDE = 480
@@ -27,14 +27,9 @@ def above(prediction: dict[str, Tensor], threshold: float) -> dict[str, Tensor]:
 
 def errors(prediction: dict[str, Tensor], truth: dict[str, Tensor], threshold: float) -> tuple[int, int, int]:
     """True positives, false positives and misses of one image, at IoU 0.5."""
-    kept = above(prediction, threshold)
-    hits = 0
-    for label in kept["labels"].unique():
-        chosen = torch.nonzero(kept["labels"] == label)[:, 0]
-        chosen = chosen[kept["scores"][chosen].argsort(descending=True)]
-        iou = box_iou(kept["boxes"][chosen], truth["boxes"][truth["labels"] == label])
-        hits += int(match(iou.double().cpu().numpy(), np.array([0.5])).sum())
-    return hits, len(kept["labels"]) - hits, len(truth["labels"]) - hits
+    record = Record.of_image(above(prediction, threshold), truth)
+    hits = int(match(record, overlaps(record, 0.5), (0.5,)).hit.sum())
+    return hits, len(record.labels) - hits, len(record.object_labels) - hits
 
 
 def best_and_worst(results: Sequence[tuple[int, int, int]], count: int) -> tuple[list[int], list[int]]:

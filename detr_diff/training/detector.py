@@ -254,11 +254,12 @@ class Detector(LightningModule):
             )
         predictions = self._predictions(output, batch)
         counted = [
-            (prediction, truth_in_pixels(target))
+            (prediction, truth_in_pixels(target), int(target["index"]))
             for prediction, target in zip(predictions, batch.targets, strict=True)
             if not target["padding"]
         ]
-        self.metrics.update([found for found, _ in counted], [truth for _, truth in counted])
+        if counted:
+            self.metrics.update(*zip(*counted, strict=True))
         return predictions
 
     def _predictions(self, output: Any, batch: Batch) -> Predictions:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
 
@@ -167,7 +167,7 @@ def best_score(path: Path) -> float:
 
 
 def evaluate(
-    trainer: Trainer, detector: Detector, data: MovedObjectDataModule, split: str
+    trainer: Trainer, detector: LightningModule, data: MovedObjectDataModule, split: str
 ) -> dict[str, float]:
     """Loss and detection figures of a split under the keys test/..., as the loggers get them."""
     data.trainer = trainer  # knows how many processes share the split

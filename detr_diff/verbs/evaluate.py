@@ -1,4 +1,4 @@
-"""`detr-diff evaluate`: the figures of a checkpoint on any labelled set."""
+"""`detr-diff evaluate`: the figures of a checkpoint, or of a baseline, on any labelled set."""
 
 import logging
 from dataclasses import replace
@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.table import Table
 
 from detr_diff.choices import Registration
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.errors import SettingError
+from detr_diff.evaluation.analysis import analyse
+from detr_diff.evaluation.pair_errors import pair_errors, write_pair_errors
+from detr_diff.evaluation.tables import tables
 from detr_diff.text import render
+from detr_diff.training.baseline import Baseline
 from detr_diff.training.detector import Detector
 from detr_diff.training.overlay_callback import OverlayCallback
 from detr_diff.training.run import (
@@ -24,19 +27,23 @@ from detr_diff.training.run import (
     write_metrics,
     write_sweep,
 )
+from detr_diff.verbs.baseline import build_baseline
 
 log = logging.getLogger(__name__)
 
 
 def run(settings: DictConfig) -> int:
-    """Evaluate a checkpoint and write evaluation.json, score_sweep.csv and overlays/."""
+    """Evaluate and write evaluation.json, score_sweep.csv, pair_errors.csv, record.npz and overlays/."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
-    detector, trained = load_detector(settings.ckpt_path)
-    data = data_as_trained(settings, detector, trained)
+    if settings.bootstrap < 0:
+        raise SettingError(f"bootstrap={settings.bootstrap}: at least 0")
+    if settings.out and (Path(settings.out) / "evaluation.json").exists():
+        raise _exists(Path(settings.out))
+    model, data, facts = _model(settings)
     out = Path(settings.out) if settings.out else _out(settings, data)
     if (out / "evaluation.json").exists():
-        raise SettingError(f"{out}/evaluation.json exists and is never overwritten; choose another out=...")
+        raise _exists(out)
     data.setup()
     data.require(settings.split)
     data.fill_cache(settings.split)
@@ -44,21 +51,26 @@ def run(settings: DictConfig) -> int:
     trainer = build_trainer(
         plain(settings)["trainer"], out, callbacks=[OverlayCallback(out / "overlays", settings.overlays)]
     )
-    figures = evaluate(trainer, detector, data, settings.split)
-    write_sweep(out / "score_sweep.csv", detector.sweep)
-    facts = {
-        "split": str(settings.split),
-        "pairs": len(data.datasets[settings.split]),
-        "data": str(data.settings.root),
-        "checkpoint": str(settings.ckpt_path),
-    }
-    write_metrics(out / "evaluation.json", {**figures, **facts})
-    table = Table("metric", settings.split, title=f"{settings.ckpt_path} on {data.settings.root}")
-    for key, value in figures.items():
-        table.add_row(key.removeprefix("test/"), f"{value:.4f}")
-    print(render(table))
-    print(f"written to {out}")
+    figures = evaluate(trainer, model, data, settings.split)
+    _write_and_show(settings, out, model, data, figures, facts)
     return 0
+
+
+def _model(settings: DictConfig) -> tuple[Detector | Baseline, MovedObjectDataModule, dict[str, Any]]:
+    """What is evaluated on what, and what is to be known about it."""
+    if settings.model is None:
+        if settings.ckpt_path is None:
+            raise SettingError(
+                "not given: ckpt_path=...; or model=threshold_blobs or model=oracle, with data.root=..."
+            )
+        detector, trained = load_detector(settings.ckpt_path)
+        return detector, data_as_trained(settings, detector, trained), {}
+    names, trained, registration = None, {}, Registration.none
+    if settings.ckpt_path is not None:
+        detector, trained = load_detector(settings.ckpt_path)
+        names, registration = detector.names, detector.comparison.registration
+    baseline, data, facts = build_baseline(settings, names, trained, registration)
+    return baseline, data, {"model": facts}
 
 
 def data_as_trained(
@@ -91,9 +103,51 @@ def data_as_trained(
     )
 
 
+def _write_and_show(
+    settings: DictConfig,
+    out: Path,
+    model: Detector | Baseline,
+    data: MovedObjectDataModule,
+    figures: dict[str, float],
+    facts: dict[str, Any],
+) -> None:
+    write_sweep(out / "score_sweep.csv", model.sweep)
+    record = model.metrics.record.compute()
+    record.save(out / "record.npz")
+    dataset = data.datasets[settings.split]
+    pairs = [dataset.pairs[int(position)].pair for position in record.images]
+    scenes = [pair.scene for pair in pairs]
+    errors = pair_errors(record, model.threshold)
+    write_pair_errors(out / "pair_errors.csv", errors, [pair.name for pair in pairs], scenes)
+    analysis = analyse(record, model.names, model.threshold, scenes, settings.bootstrap, settings.seed)
+    facts |= {
+        "split": str(settings.split),
+        "pairs": len(dataset),
+        "data": str(data.settings.root),
+        "checkpoint": None if settings.ckpt_path is None else str(settings.ckpt_path),
+    }
+    write_metrics(out / "evaluation.json", {**figures, **facts, **analysis.facts("test/")})
+    name = settings.ckpt_path if settings.model is None else settings.model.baseline
+    title = f"{name} on {data.settings.root}, {settings.split}: {len(dataset)} pairs"
+    shown = {key.removeprefix("test/"): value for key, value in figures.items()}
+    for table in tables(shown, analysis, title):
+        print(render(table))
+    print(f"written to {out}")
+
+
+def _exists(out: Path) -> SettingError:
+    return SettingError(f"{out}/evaluation.json exists and is never overwritten; choose another out=...")
+
+
 def _out(settings: DictConfig, data: MovedObjectDataModule) -> Path:
-    """<run folder>/evaluation/<data folder>-<split>; beside a checkpoint that left its run folder."""
+    """<run folder>/evaluation/<data folder>-<split>; beside a checkpoint that left its run folder.
+
+    A baseline adds its name, and without a checkpoint its folder is runs/<baseline>/.
+    """
+    name = f"{Path(data.settings.root).resolve().name}-{settings.split}"
+    if settings.ckpt_path is None:
+        return Path("runs", settings.model.baseline, name)
     folder = Path(settings.ckpt_path).parent
     if folder.name == "checkpoints":
         folder = folder.parent
-    return folder / "evaluation" / f"{Path(data.settings.root).resolve().name}-{settings.split}"
+    return folder / "evaluation" / (name if settings.model is None else f"{name}-{settings.model.baseline}")

@@ -17,6 +17,7 @@ from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
+from detr_diff.evaluation.tables import summary
 from detr_diff.launch import launched
 from detr_diff.model.load import LoadReport, load_model
 from detr_diff.text import render
@@ -120,7 +121,9 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         if trainer.is_global_zero:
             write_sweep(run_dir / "score_sweep.csv", detector.sweep)
             write_metrics(run_dir / "metrics.json", figures)
-            _summary(figures, final, run_dir)
+            shown = {key.removeprefix(f"{final}/"): value for key, value in figures.items()}
+            for table in summary(shown, detector.names, f"{run_dir}: best checkpoint on {final}"):
+                log.info("%s", render(table))
         exit_code = 0
     finally:
         _finish_wandb(exit_code)
@@ -253,13 +256,6 @@ def _report_table(report: LoadReport) -> Table:
     for block, row in counts.items():
         table.add_row(block, *(str(row.get(kind, 0)) for kind in used))
     return table
-
-
-def _summary(figures: dict[str, float], split: str, run_dir: Path) -> None:
-    table = Table("metric", split, title=f"{run_dir}: best checkpoint")
-    for key, value in figures.items():
-        table.add_row(key.removeprefix(f"{split}/"), f"{value:.4f}")
-    log.info("%s", render(table))
 
 
 def _finish_wandb(exit_code: int) -> None:

@@ -1,68 +1,18 @@
 """What a user of Lightning or of finetuning-scheduler would write to get the two schedules."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attempt import BACKBONE, BASE, CONTROL, FTS, OURS, Attempt
 from lightning import Callback, LightningModule
-from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning, ModelCheckpoint
+from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning
 from tiny_detr import TinyDetr
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR
 from wanted import STEPS, wanted
 
 FOLDER = Path(__file__).parent / "schedules"
-OURS, CONTROL = "detr_diff", "no staging"
-BACKBONE, BASE, FTS = "BackboneFinetuning", "BaseFinetuning", "finetuning-scheduler"
-FIT, SETTER = "fit(ckpt_path=...)", "trainer.ckpt_path = ..."  # Lightning's two ways to resume
-RESUME = "resume=true"
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One way to write one schedule.
-
-    Attributes:
-        way: Whose staging it is.
-        schedule: report or gradual; empty for the control.
-        how: How it is written.
-        callbacks: Of the trainer, anew for each run.
-        optimizer: See TinyDetr.
-        step_start: See TinyDetr.
-        own_code: What is written beyond settings of the callback.
-    """
-
-    way: str
-    schedule: str
-    how: str
-    callbacks: Callable[[], list[Callback]] = list
-    optimizer: Callable[[TinyDetr], Any] | None = None
-    step_start: Callable[[TinyDetr], None] | None = None
-    own_code: str = ""
-
-    @property
-    def checkpoint(self) -> Callable[..., ModelCheckpoint]:
-        """The class of the checkpoint callback."""
-        if self.way != FTS:
-            return ModelCheckpoint
-        from finetuning_scheduler import (
-            FTSCheckpoint,  # forked processes only: it changes Lightning's logging
-        )
-
-        return FTSCheckpoint
-
-    @property
-    def calls(self) -> tuple[str, ...]:
-        """How it is resumed; the one that its manual shows last."""
-        if self.way == OURS:
-            return (RESUME,)
-        return (FIT, SETTER) if self.way == FTS else (FIT,)
-
-    @property
-    def strategies(self) -> tuple[str, ...]:
-        """What it is run with in two processes."""
-        return ("auto",) if self.way == OURS else ("ddp", "ddp_find_unused_parameters_true")
 
 
 def learning(module: TinyDetr) -> Optimizer:
@@ -149,7 +99,7 @@ ATTEMPTS = [
     Attempt(
         BACKBONE,
         "report",
-        "the thaw by the callback, every rate by own code",
+        "the thaw by the callback",
         backbone(),
         learning,
         set_report_rates,

@@ -94,5 +94,5 @@ def read(folder: Path, rank: int) -> Outcome:
     """The outcome of one process."""
     error, end = folder / f"error{rank}.txt", folder / f"end{rank}.pt"
     if error.exists():
-        return Outcome(error.read_text().strip().splitlines()[0])
+        return Outcome(error.read_text().strip().splitlines()[0][:160])
     return Outcome(**torch.load(end)) if end.exists() else Outcome("killed")

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import torch
-from attempts import ATTEMPTS, Attempt
+from attempt import Attempt
+from attempts import ATTEMPTS
 from comparison import COLUMNS, compare
 from record import Outcome
 from run import train

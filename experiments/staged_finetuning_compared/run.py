@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attempts import FIT, OURS, SETTER, Attempt
+from attempt import FIT, OURS, SETTER, Attempt
 from command import command
 from lightning import Trainer
 from record import Outcome, callbacks, read

@@ -27,7 +27,8 @@ def build() -> nn.Module:
     names = ["person", "car"]
     _, architecture, _ = load_model("detr", names, config=settings["config"], processor=settings["processor"])
     # Live batch norm has statistics that BackboneFinetuning leaves on; a pretrained DETR has none.
-    return build_model(replace(architecture, live_batch_norm=False))
+    detr = build_model(replace(architecture, live_batch_norm=False))
+    return detr.requires_grad_(True)  # transformers freezes this backbone
 
 
 class Images(Dataset[tuple[Tensor, dict[str, Tensor]]]):

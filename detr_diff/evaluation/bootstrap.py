@@ -1,0 +1,76 @@
+"""How sure a figure is: the bootstrap over scenes (Efron 1979, "Bootstrap methods").
+
+Pairs of one scene resemble each other. To draw whole scenes again asks what would have come out with
+other scenes; to draw pairs again would only ask for other pairs of the same scenes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from detr_diff.evaluation.record import Floats, Ints
+
+FEWEST = 5  # scenes; with fewer the bootstrap says nothing, and pairs are drawn
+LEVEL = 0.95
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is drawn again and again.
+
+    Attributes:
+        kind: scene or pair.
+        of_image: [N], the unit of each image.
+        number: Of units.
+    """
+
+    kind: str
+    of_image: Ints
+    number: int
+
+    @classmethod
+    def of(cls, scenes: Sequence[str | None]) -> "Units":
+        """Scenes where every image has one and there are at least FEWEST, else single pairs.
+
+        Args:
+            scenes: Of each image.
+        """
+        names = {scene: index for index, scene in enumerate(sorted({s for s in scenes if s is not None}))}
+        if None in scenes or len(names) < FEWEST:
+            return cls("pair", np.arange(len(scenes)), len(scenes))
+        return cls("scene", np.array([names[scene] for scene in scenes if scene is not None]), len(names))
+
+
+def draw(units: Units, seed: int, resamples: range) -> Ints:
+    """How often each image counts, in each resample, [len(resamples), N].
+
+    A resample depends on nothing but (seed, its number, number of units). So two models that are
+    evaluated on the same images are compared on the same resamples.
+    """
+    counts = []
+    for number in resamples:
+        drawn = np.random.default_rng([seed, number]).integers(units.number, size=units.number)
+        counts.append(np.bincount(drawn, minlength=units.number))
+    return np.stack(counts)[:, units.of_image]
+
+
+def chunks(resamples: int, size: int, at_once: int = 8_000_000) -> Iterator[range]:
+    """The numbers of all resamples, in parts that need little memory; size is that of one."""
+    step = max(1, at_once // max(size, 1))
+    for start in range(0, resamples, step):
+        yield range(start, min(start + step, resamples))
+
+
+def interval(values: Floats) -> Interval:
+    """The middle 95 % of the values of the resamples; of those that are defined.
+
+    Args:
+        values: [B], nan where a resample has nothing to count.
+    """
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -1,0 +1,135 @@
+"""An evaluation as tables for the terminal, one for each topic."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from detr_diff.evaluation.analysis import Analysis
+from detr_diff.evaluation.calibration import BINS
+from detr_diff.evaluation.error_parts import KINDS
+from detr_diff.evaluation.headline import ANY_CLASS
+from detr_diff.evaluation.object_size import COCO_SIZES
+
+FEW = 20  # scenes; a bootstrap of fewer sees too little variety
+HEADLINE = {
+    "loss": "of training, on these pairs",
+    "unaligned": "pairs whose frames could not be aligned",
+    "map": "AP, mean over IoU 0.5 to 0.95",
+    "map_50": "AP at IoU 0.5",
+    "map_75": "AP at IoU 0.75",
+    "map_50_any_class": "AP at IoU 0.5, classes not told apart",
+    "mar_100": "largest recall, mean over IoU 0.5 to 0.95",
+    "precision": "at the score threshold, IoU 0.5",
+    "recall": "at the score threshold, IoU 0.5",
+    "f1": "at the score threshold, IoU 0.5",
+    "f1_any_class": "at the score threshold, IoU 0.5, classes not told apart",
+    "best_f1": "at the best threshold of these pairs",
+    "best_threshold": "score threshold of best F1 on these pairs",
+    "false_positive_rate": "still pairs with a false alarm",
+    "false_positives_per_still_pair": "false alarms in a still pair",
+    "ece": "distance of score and precision",
+}
+
+
+def tables(figures: Mapping[str, float], analysis: Analysis, title: str) -> list[Table]:
+    """Tables of headline numbers, classes, sizes, confusion, errors and scores.
+
+    Args:
+        figures: By their names, without a prefix.
+        analysis: Of the same evaluation.
+        title: Of the first table.
+    """
+    found = [_headline(figures, len(analysis.objects) == 1, title, analysis)]
+    if len(analysis.objects) > 1:
+        found.append(_classes(figures, list(analysis.objects), analysis))
+    found += [_sizes(figures, analysis), _confusion(analysis), _errors(figures, analysis), _scores(analysis)]
+    return found
+
+
+def summary(figures: Mapping[str, float], names: Sequence[str], title: str) -> list[Table]:
+    """Tables of headline numbers and classes, from figures alone; see `tables`."""
+    found = [_headline(figures, len(names) == 1, title)]
+    return found if len(names) == 1 else [*found, _classes(figures, names)]
+
+
+def _headline(
+    figures: Mapping[str, float], one_class: bool, title: str, analysis: Analysis | None = None
+) -> Table:
+    table = Table("figure", "value", title=title)
+    intervals = analysis is not None and bool(analysis.intervals)
+    if analysis is not None and intervals:
+        units = analysis.units
+        table.add_column("95 % interval")
+        table.caption = f"95 % intervals: {analysis.resamples} resamples of {units.number} {units.kind}s"
+        if units.number < FEW:
+            table.caption += "; so few that they are rather too narrow"
+    table.add_column("what")
+    shown = {key: what for key, what in HEADLINE.items() if key in figures}
+    for key, what in shown.items():
+        if one_class and key.endswith(ANY_CLASS):
+            continue
+        what = what.replace("the score threshold", f"score {figures['score_threshold']:.2f}")
+        if analysis is not None and "still pair" in what:
+            what = f"{what} ({analysis.still_pairs} pairs)"
+        between = [_interval(analysis, key)] if analysis is not None and intervals else []
+        table.add_row(key, _number(figures[key]), *between, what)
+    return table
+
+
+def _classes(figures: Mapping[str, float], names: Sequence[str], analysis: Analysis | None = None) -> Table:
+    columns = ("map", "map_50", "precision", "recall", "f1")
+    table = Table("class", *(["objects"] if analysis else []), *columns, title="by class")
+    for name in names:
+        number = [str(analysis.objects[name])] if analysis else []
+        table.add_row(name, *number, *(_number(figures[f"{key}/{name}"]) for key in columns))
+    return table
+
+
+def _sizes(figures: Mapping[str, float], analysis: Analysis) -> Table:
+    table = Table("size", "side in px", "objects", "map", title="by size of the object, √area")
+    if analysis.intervals:
+        table.add_column("95 % interval")
+    table.add_column("largest recall")
+    for name, (low, high) in analysis.sizes.items():
+        sides = f"{math.sqrt(low):.0f} to {math.sqrt(high):.0f}" if high < 1e9 else f"{math.sqrt(low):.0f} on"
+        origin = "COCO" if name in COCO_SIZES else "third"
+        between = [_interval(analysis, f"map_{name}")] if analysis.intervals else []
+        values = (_number(figures[f"map_{name}"]), *between, _number(figures[f"mar_{name}"]))
+        table.add_row(f"{name} ({origin})", sides, str(analysis.objects_by_size[name]), *values)
+    return table
+
+
+def _confusion(analysis: Analysis) -> Table:
+    names = analysis.confusion.names
+    title = "confusion at the score threshold, IoU 0.5"
+    table = Table("true \\ predicted", *names[:-1], "not found", title=title)
+    for name, row in zip([*names[:-1], "nothing there"], analysis.confusion.counts.tolist(), strict=True):
+        table.add_row(name, *(str(count) for count in row))
+    return table
+
+
+def _errors(figures: Mapping[str, float], analysis: Analysis) -> Table:
+    table = Table("error", "at the score threshold", "costs AP50", title="kinds of errors (TIDE)")
+    for kind in KINDS:
+        table.add_row(kind, str(analysis.errors[kind]), _number(figures[f"map_50_cost_{kind}"]))
+    return table
+
+
+def _scores(analysis: Analysis) -> Table:
+    table = Table("score", "predictions", "mean score", "right", title="are scores what they say?")
+    bins = analysis.calibration
+    for index, made in enumerate(bins.made.tolist()):
+        if made:
+            values = (_number(bins.mean_score()[index]), _number(bins.precision()[index]))
+            table.add_row(f"{index / BINS:.1f} to {(index + 1) / BINS:.1f}", f"{made:.0f}", *values)
+    return table
+
+
+def _interval(analysis: Analysis, key: str) -> str:
+    low, high = analysis.intervals.get(key, (math.nan, math.nan))
+    return "-" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,112 @@
+"""Choosing the numbers of threshold_blobs on labelled pairs."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from detr_diff.data.dataset import MovedObjectDataset
+from detr_diff.errors import SettingError
+from detr_diff.evaluation.average_precision import averages
+from detr_diff.evaluation.detection_metrics import figures
+from detr_diff.evaluation.matching import Matches, match
+from detr_diff.evaluation.overlap import overlaps
+from detr_diff.evaluation.record import DetectionRecord, Record
+from detr_diff.model.threshold_blobs import Blobs, ThresholdBlobs, amount_of, find_blobs
+from detr_diff.training.detector import truth_in_pixels
+
+log = logging.getLogger(__name__)
+
+CHOICES = {
+    "difference": (8.0, 12.0, 17.0, 24.0, 34.0, 48.0, 68.0, 96.0),
+    "opening": (0.0, 0.005, 0.01),
+    "closing": (0.0, 0.01, 0.02, 0.04),
+    "smallest": (0.0, 0.0002, 0.0006, 0.002, 0.006),
+}
+"""What is tried of each setting that is not given; every combination of them."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning has found.
+
+    Attributes:
+        blobs: The detector.
+        threshold: Score threshold of best F1 on the tuning pairs if the class did not matter.
+        map_50: AP50 there if the class did not matter, which was made as high as possible.
+        pairs: Number of tuning pairs.
+    """
+
+    blobs: ThresholdBlobs
+    threshold: float
+    map_50: float
+    pairs: int
+
+
+def tune(
+    dataset: MovedObjectDataset, names: Sequence[str], given: Mapping[str, float | None], most: int
+) -> Tuned:
+    """Try every combination of what is not given and keep that of the highest AP50.
+
+    The class plays no part in it. Every region then gets the most frequent class of these pairs.
+
+    Args:
+        dataset: Unprocessed absolute differences, not augmented.
+        names: Class names.
+        given: The keys of CHOICES; None for what is to be tuned.
+        most: So many pairs are used at most, evenly spaced.
+
+    Raises:
+        SettingError: There is no object in the pairs.
+    """
+    positions = np.unique(np.linspace(0, len(dataset) - 1, most).astype(int)).tolist()
+    tried = {key: CHOICES[key] if value is None else (float(value),) for key, value in given.items()}
+    shapes = [*product(tried["difference"], tried["opening"], tried["closing"])]
+    found: dict[tuple[float, ...], list[Blobs]] = {shape: [] for shape in shapes}
+    truths = []
+    for position in positions:
+        image, target = dataset[position]
+        truths.append(truth_in_pixels(target))
+        amount = amount_of(image)
+        for shape in shapes:
+            found[shape].append(find_blobs(amount, *shape))
+    metric, empty = DetectionRecord(), truths[0]["boxes"][:0]
+    nothing = {"boxes": empty, "scores": empty[:, 0], "labels": truths[0]["labels"][:0]}
+    metric.update([nothing] * len(truths), truths, positions)
+    truth = metric.compute()
+    if not len(truth.object_labels):
+        raise SettingError(f"model=threshold_blobs: no object in the {len(positions)} pairs to be tuned on")
+    label = int(np.bincount(truth.object_labels, minlength=len(names)).argmax())
+    best, chosen = -1.0, None
+    for shape in shapes:
+        for smallest in tried["smallest"]:
+            record = _record(truth, found[shape], smallest, label)
+            value = float(averages(_any_class(record), 1).precision[0, 0, 0, 0])
+            if value > best:
+                best, chosen = value, (*shape, smallest)
+    assert chosen is not None
+    record = _record(truth, found[chosen[:3]], chosen[3], label)
+    right = record.scores[_any_class(record).hits(0)]
+    half = float(np.median(right)) if len(right) else 1.0
+    blobs = ThresholdBlobs(*chosen, half, label)
+    scored = record.any_class()._replace(scores=blobs.score(record.scores))
+    threshold = figures(scored, ["any"])[1].best_threshold()
+    return Tuned(blobs, threshold, best, len(positions))
+
+
+def _record(truth: Record, found: Sequence[Blobs], smallest: float, label: int) -> Record:
+    """The blobs as predictions with their strengths as scores."""
+    image = np.repeat(np.arange(len(found)), [len(blobs.areas) for blobs in found])
+    boxes, areas, strengths = (np.concatenate(column) for column in zip(*found, strict=True))
+    rows = np.lexsort((-strengths, image))
+    rows = rows[areas[rows] >= smallest]
+    labels = np.full(len(rows), label)
+    return truth._replace(image=image[rows], boxes=boxes[rows], scores=strengths[rows], labels=labels)
+
+
+def _any_class(record: Record) -> Matches:
+    """Matched at IoU 0.5 as if there were one class only."""
+    record = record.any_class()
+    return match(record, overlaps(record, 0.5), (0.5,))

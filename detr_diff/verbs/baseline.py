@@ -1,0 +1,122 @@
+"""The baselines of `detr-diff evaluate`, ready to be evaluated."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from detr_diff.choices import BaselineName, Diff, Registration
+from detr_diff.compose import plain
+from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.data.dataset import MovedObjectDataset
+from detr_diff.data.description import read_description
+from detr_diff.data.diff import Comparison
+from detr_diff.errors import SettingError
+from detr_diff.model.threshold_blobs import unprocessed
+from detr_diff.training.baseline import Baseline
+from detr_diff.training.blob_tuning import CHOICES, tune
+from detr_diff.training.oracle import THRESHOLD, Oracle, changed_places, labelled_places
+
+log = logging.getLogger(__name__)
+
+
+def build_baseline(
+    settings: DictConfig, names: list[str] | None, trained: dict[str, Any], registration: Registration
+) -> tuple[Baseline, MovedObjectDataModule, dict[str, Any]]:
+    """A baseline, the data that it is evaluated on and what is to be known about it.
+
+    Args:
+        settings: See conf/evaluate.yaml; `model` names the baseline.
+        names: Class names of the checkpoint that says how the data is read, if there is one.
+        trained: How the data of that checkpoint was read; empty without.
+        registration: Of that checkpoint; the data settings go before.
+    """
+    model = plain(settings.model)
+    try:
+        kind = BaselineName(model.get("baseline", ""))
+    except ValueError as error:
+        raise SettingError(
+            f"model: evaluate takes {' or '.join(BaselineName)}; a DETR comes from ckpt_path=..."
+        ) from error
+    data = _data(settings, names, trained, registration, bool(model.get("light_compensation")))
+    data.setup()
+    data.require(settings.split)
+    pairs = data.datasets[settings.split]
+    if kind is BaselineName.oracle:
+        _require_folder(Path(data.settings.root), model["places"])
+        return _oracle(model, pairs, data, settings), data, {"baseline": str(kind), "places": model["places"]}
+    _require_numbers(model)
+    source = "train" if len(data.datasets["train"]) else "val"
+    data.require(source)
+    if settings.split in ("all", source):
+        log.warning("threshold_blobs is evaluated on pairs that it is tuned on; split=test is fair")
+    tuned = tune(data.datasets[source], data.names, {key: model[key] for key in CHOICES}, model["pairs"])
+    facts = {**asdict(tuned.blobs), "class": data.names[tuned.blobs.label]}
+    del facts["label"]
+    chosen = ", ".join(f"{key}={facts[key]:g}" for key in CHOICES)
+    pairs_used = f"{tuned.pairs} pairs of {source}"
+    log.info("threshold_blobs: %s (AP50 of any class %.3f on %s)", chosen, tuned.map_50, pairs_used)
+    return Baseline(data.names, tuned.blobs, tuned.threshold), data, {"baseline": str(kind), **facts}
+
+
+def _oracle(
+    model: dict[str, Any], pairs: MovedObjectDataset, data: MovedObjectDataModule, settings: DictConfig
+) -> Baseline:
+    if model["places"] is None:
+        places = changed_places(pairs.pairs)
+    else:
+        other = MovedObjectDataModule(
+            **{**data.hparams, "labels": model["places"], "subset": None, "cache": "off"},
+            names=data.names,
+            processor=data.processor,
+            comparison=data.comparison,
+        )
+        other.setup()
+        places = labelled_places(pairs.pairs, other.datasets["all"].pairs, model["places"])
+    return Baseline(data.names, Oracle(places, settings.seed), THRESHOLD)
+
+
+def _require_folder(root: Path, places: str | None) -> None:
+    if places is not None and not (root / places).is_dir():
+        raise SettingError(f"model.places={places}: no such folder in {root}")
+
+
+def _require_numbers(model: dict[str, Any]) -> None:
+    for key, most in (("difference", 255), ("opening", 1), ("closing", 1), ("smallest", 1)):
+        value = model[key]
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= most):
+            kind = "grey levels" if key == "difference" else "a share"
+            raise SettingError(f"model.{key}={value}: {kind} from 0 to {most}, or null to be tuned")
+    if not isinstance(model["pairs"], int) or model["pairs"] < 1:
+        raise SettingError(f"model.pairs={model['pairs']}: at least 1")
+
+
+def _data(
+    settings: DictConfig,
+    names: list[str] | None,
+    trained: dict[str, Any],
+    registration: Registration,
+    light_compensation: bool,
+) -> MovedObjectDataModule:
+    """Absolute differences of whole frames; split as in training, or as the settings say."""
+    given = {key: value for key, value in plain(settings.data).items() if value is not None}
+    own = given.pop("names", None)
+    root = given.get("root", trained.get("root"))
+    if root is None:
+        raise SettingError("not given: data.root=..., or ckpt_path=... for the data of its training")
+    root = Path(root).expanduser().absolute()
+    names = own or read_description(root).names or names
+    if not names:
+        raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
+    comparison = Comparison(
+        Diff.abs, Registration(given.pop("registration", registration)), light_compensation
+    )
+    fixed = {"root": str(root), "augment": "none", "zoom": None, "max_objects": None}
+    return MovedObjectDataModule(
+        **{"seed": settings.seed, **trained, **given, **fixed},
+        names=list(names),
+        processor=unprocessed(),
+        comparison=comparison,
+    )
