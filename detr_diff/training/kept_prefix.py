@@ -63,11 +63,13 @@ class KeptPrefix:
         """The data sets of an epoch that have outputs instead of images: train, val, or none.
 
         Raises:
-            SettingError: They cannot be written to disk.
+            SettingError: Nothing can be written to their folder.
+            UserError: The disk is full.
         """
         span = self.detector.timeline.at_epoch(epoch)
         cut = deepest_cut(self.detector.family, span.stage.learn)
         if cut is None or self.where is Cache.off:
+            self._key, self._made, self._kept = None, (), {}
             return {}
         key = span.first_epoch, digest(self.detector.detr, self.detector.family, cut)
         if key != self._key:
@@ -175,6 +177,7 @@ class KeptPrefix:
             "before": cut.last,
             "layout": layout,
             "precision": self.detector.trainer.precision,
+            "compiled": any(vars(m).get("_compiled_call_impl") for m in self.detector.detr.modules()),
             # Other machines round in other ways.
             "machine": torch.cuda.get_device_name(device)
             if device.type == "cuda"

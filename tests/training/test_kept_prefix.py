@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -209,7 +210,6 @@ def test_a_stage_runs_its_frozen_blocks_once(
     assert run.kept.at(2) is kept  # the next stage needs the same
     run.data.trainer = run.trainer
     assert run.data.train_dataloader() is run.data.train_dataloader()  # its workers stay
-    assert run.kept.at(3) == {}
     count = len(made)
 
     with torch.no_grad():
@@ -220,6 +220,11 @@ def test_a_stage_runs_its_frozen_blocks_once(
         next(run.detector.detr.class_labels_classifier.parameters()).add_(0.1)
     run.kept.at(2)
     assert len(made) == 2 * count
+    gone = weakref.ref(run.kept.at(2)["train"])
+    del kept
+    assert run.kept.at(3) == {}
+    run.data._loaders["train"].get(None, object)
+    assert gone() is None  # nothing holds them in a stage that cannot use them
 
 
 def test_jobs_share_what_is_on_disk(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

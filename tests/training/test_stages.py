@@ -128,6 +128,7 @@ def test_settings_give_the_same_plan_again() -> None:
         ({"epochs": 1, "warmup": 1}, "stages.a.warmup=1: a share of the stage"),
         ({"epochs": 1, "cycles": 0}, "stages.a.cycles=0: a whole number, at least 1"),
         ({"epochs": 1, "epoch": 1}, "stages.a.epoch: unknown, did you mean epochs"),
+        ({"epochs": 1, "augment": "lots"}, "stages.a.augment=lots: allowed: none, light, strong"),
     ],
 )
 def test_a_wrong_stage_is_named(fields: dict[str, Any], message: str) -> None:
