@@ -6,12 +6,13 @@ import numpy as np
 from torch import Tensor, nn
 
 from detr_diff.evaluation.average_precision import averages, mean, recall_of_best
+from detr_diff.evaluation.detection_record import DetectionRecord
 from detr_diff.evaluation.error_parts import ap_costs, find_errors
 from detr_diff.evaluation.headline import Headline
 from detr_diff.evaluation.matching import match
 from detr_diff.evaluation.object_size import COCO_SIZES, with_any
 from detr_diff.evaluation.overlap import overlaps
-from detr_diff.evaluation.record import MOST, DetectionRecord, Record
+from detr_diff.evaluation.record import MOST, Record
 from detr_diff.evaluation.score_sweep import Sweep, score_sweep
 
 

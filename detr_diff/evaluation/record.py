@@ -1,15 +1,12 @@
 """What was predicted and what is true, of all images, in columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities.data import dim_zero_cat
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -44,7 +41,7 @@ class Record(NamedTuple):
 
     @classmethod
     def of_image(cls, prediction: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> "Record":
-        """Of a single image; see DetectionRecord.update."""
+        """Of a single image; see `DetectionRecord.update`."""
         boxes, scores, labels = (_column(prediction[key]) for key in ("boxes", "scores", "labels"))
         object_boxes, object_labels = (_column(truth[key]) for key in ("boxes", "labels"))
         order = np.argsort(-scores, kind="stable")
@@ -133,88 +130,3 @@ def ranges(starts: Ints, counts: Ints) -> Ints:
     """start, start + 1, ... of each range, one range after the other."""
     ends = np.cumsum(counts)
     return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
-
-
-class DetectionRecord(Metric):
-    """Collects predictions and true boxes; several processes put theirs together.
-
-    The result does not depend on how the images were dealt out: they are sorted by position, and
-    an image that two processes were given counts once.
-    """
-
-    full_state_update = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        floats, ints = torch.zeros(0), torch.zeros(0, dtype=torch.int64)
-        self._empty = {
-            "positions": ints,
-            "counts": ints.reshape(0, 2),
-            "boxes": floats.reshape(0, 4),
-            "scores": floats,
-            "labels": ints,
-            "object_boxes": floats.reshape(0, 4),
-            "object_labels": ints,
-        }
-        for name in self._empty:
-            self.add_state(name, [], dist_reduce_fx="cat")
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all images."""
-        super().reset()
-        # A process without images must gather tensors of the same kind as the others, not none.
-        for name, empty in self._empty.items():
-            setattr(self, name, [empty.to(self.device)])
-
-    def update(
-        self,
-        predictions: Sequence[dict[str, Tensor]],
-        truths: Sequence[dict[str, Tensor]],
-        positions: Sequence[int] | Tensor,
-    ) -> None:
-        """Add images.
-
-        Args:
-            predictions: Prediction dicts: boxes [D, 4] xyxy in pixels, scores [D], labels [D].
-            truths: boxes [G, 4] xyxy in pixels, labels [G].
-            positions: Position of each image in the data set.
-        """
-        if not len(predictions) == len(truths) == len(positions):
-            sizes = f"{len(predictions)} predictions, {len(truths)} truths, {len(positions)} positions"
-            raise ValueError(f"{sizes}; there must be one of each for an image")
-        counts = [
-            (len(prediction["labels"]), len(truth["labels"]))
-            for prediction, truth in zip(predictions, truths, strict=True)
-        ]
-        self._add("positions", [torch.as_tensor(positions)])
-        self._add("counts", [torch.tensor(counts).reshape(-1, 2)])
-        for key in ("boxes", "scores", "labels"):
-            self._add(key, [prediction[key].detach() for prediction in predictions])
-        for key in ("boxes", "labels"):
-            self._add(f"object_{key}", [truth[key] for truth in truths])
-
-    def _add(self, state: str, parts: Sequence[Tensor]) -> None:
-        kind = self._empty[state]
-        parts = [part.to(self.device, kind.dtype).reshape(-1, *kind.shape[1:]) for part in parts]
-        getattr(self, state).append(torch.cat([kind.to(self.device), *parts]))
-
-    def compute(self) -> Record:
-        """Everything added so far, by all processes."""
-        columns = {name: dim_zero_cat(getattr(self, name)).cpu().numpy() for name in self._empty}
-        images, chosen = np.unique(columns["positions"], return_index=True)
-        starts = np.cumsum(columns["counts"], axis=0) - columns["counts"]
-        starts, counts = starts[chosen], columns["counts"][chosen]
-        image, object_image = (np.repeat(np.arange(len(images)), counts[:, kind]) for kind in (0, 1))
-        rows, object_rows = (ranges(starts[:, kind], counts[:, kind]) for kind in (0, 1))
-        rows = rows[np.lexsort((-columns["scores"][rows], image))]
-        return Record(
-            images,
-            image,
-            columns["boxes"][rows].astype(np.float64),
-            columns["scores"][rows].astype(np.float64),
-            columns["labels"][rows],
-            object_image,
-            columns["object_boxes"][object_rows].astype(np.float64),
-            columns["object_labels"][object_rows],
-        )

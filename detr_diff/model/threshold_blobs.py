@@ -21,11 +21,19 @@ class Blobs(NamedTuple):
         boxes: float [B, 4], xyxy in pixels.
         areas: [B], share of the image's pixels that are in the region.
         strengths: [B], sum of the differences in the region over that of a wholly changed image.
+        size: Height and width of the image in pixels.
     """
 
     boxes: npt.NDArray[np.float64]
     areas: npt.NDArray[np.float64]
     strengths: npt.NDArray[np.float64]
+    size: tuple[int, int]
+
+    def grown(self, margin: float) -> npt.NDArray[np.float64]:
+        """The boxes with a margin, a share of the shorter side; not beyond the image."""
+        height, width = self.size
+        wider = self.boxes + np.array([-1.0, -1, 1, 1]) * margin * min(self.size)
+        return wider.clip(0, [width, height, width, height])
 
 
 def amount_of(image: Tensor) -> Amount:
@@ -56,6 +64,7 @@ def find_blobs(amount: Amount, difference: float, opening: float, closing: float
         np.stack([left, top, left + width, top + height], axis=1),
         pixels / amount.size,
         sums / (255.0 * amount.size),
+        (amount.shape[0], amount.shape[1]),
     )
 
 
@@ -67,6 +76,7 @@ class ThresholdBlobs:
         difference: See `find_blobs`.
         opening: See `find_blobs`.
         closing: See `find_blobs`.
+        margin: Boxes are that much larger on each side than the region; share of the shorter side.
         smallest: Smaller regions are dropped; share of the image.
         half: Strength of a region whose score is 0.5; that of a typical object.
         label: The class that every region is given, as nothing tells one from another.
@@ -75,6 +85,7 @@ class ThresholdBlobs:
     difference: float
     opening: float
     closing: float
+    margin: float
     smallest: float
     half: float
     label: int
@@ -86,7 +97,7 @@ class ThresholdBlobs:
         kept = np.flatnonzero(blobs.areas >= self.smallest)
         kept = kept[np.argsort(-scores[kept], kind="stable")][:MOST]
         return {
-            "boxes": torch.from_numpy(blobs.boxes[kept]).float(),
+            "boxes": torch.from_numpy(blobs.grown(self.margin)[kept]).float(),
             "scores": torch.from_numpy(scores[kept]).float(),
             "labels": torch.full((len(kept),), self.label),
         }

@@ -11,18 +11,20 @@ from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.errors import SettingError
 from detr_diff.evaluation.average_precision import averages
 from detr_diff.evaluation.detection_metrics import figures
+from detr_diff.evaluation.detection_record import DetectionRecord
 from detr_diff.evaluation.matching import Matches, match
 from detr_diff.evaluation.overlap import overlaps
-from detr_diff.evaluation.record import DetectionRecord, Record
+from detr_diff.evaluation.record import Record
 from detr_diff.model.threshold_blobs import Blobs, ThresholdBlobs, amount_of, find_blobs
 from detr_diff.training.detector import truth_in_pixels
 
 log = logging.getLogger(__name__)
 
 CHOICES = {
-    "difference": (8.0, 12.0, 17.0, 24.0, 34.0, 48.0, 68.0, 96.0),
+    "difference": (8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 90.0),
     "opening": (0.0, 0.005, 0.01),
     "closing": (0.0, 0.01, 0.02, 0.04),
+    "margin": (0.0, 0.005, 0.01, 0.02, 0.03),
     "smallest": (0.0, 0.0002, 0.0006, 0.002, 0.006),
 }
 """What is tried of each setting that is not given; every combination of them."""
@@ -81,13 +83,13 @@ def tune(
     label = int(np.bincount(truth.object_labels, minlength=len(names)).argmax())
     best, chosen = -1.0, None
     for shape in shapes:
-        for smallest in tried["smallest"]:
-            record = _record(truth, found[shape], smallest, label)
+        for margin, smallest in product(tried["margin"], tried["smallest"]):
+            record = _record(truth, found[shape], margin, smallest, label)
             value = float(averages(_any_class(record), 1).precision[0, 0, 0, 0])
             if value > best:
-                best, chosen = value, (*shape, smallest)
+                best, chosen = value, (*shape, margin, smallest)
     assert chosen is not None
-    record = _record(truth, found[chosen[:3]], chosen[3], label)
+    record = _record(truth, found[chosen[:3]], *chosen[3:], label)
     right = record.scores[_any_class(record).hits(0)]
     half = float(np.median(right)) if len(right) else 1.0
     blobs = ThresholdBlobs(*chosen, half, label)
@@ -96,10 +98,12 @@ def tune(
     return Tuned(blobs, threshold, best, len(positions))
 
 
-def _record(truth: Record, found: Sequence[Blobs], smallest: float, label: int) -> Record:
+def _record(truth: Record, found: Sequence[Blobs], margin: float, smallest: float, label: int) -> Record:
     """The blobs as predictions with their strengths as scores."""
     image = np.repeat(np.arange(len(found)), [len(blobs.areas) for blobs in found])
-    boxes, areas, strengths = (np.concatenate(column) for column in zip(*found, strict=True))
+    boxes = np.concatenate([blobs.grown(margin) for blobs in found])
+    areas = np.concatenate([blobs.areas for blobs in found])
+    strengths = np.concatenate([blobs.strengths for blobs in found])
     rows = np.lexsort((-strengths, image))
     rows = rows[areas[rows] >= smallest]
     labels = np.full(len(rows), label)

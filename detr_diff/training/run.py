@@ -44,7 +44,7 @@ def quiet() -> None:
     """Keep the console for what concerns the run."""
     for message in NOISE:
         warnings.filterwarnings("ignore", message)
-    for name in ("lightning.pytorch", "lightning.fabric", "faster_coco_eval", "matplotlib"):
+    for name in ("lightning.pytorch", "lightning.fabric", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -84,8 +84,8 @@ def _require_folder(root: Path, places: str | None) -> None:
 
 
 def _require_numbers(model: dict[str, Any]) -> None:
-    for key, most in (("difference", 255), ("opening", 1), ("closing", 1), ("smallest", 1)):
-        value = model[key]
+    for key in CHOICES:
+        value, most = model[key], 255 if key == "difference" else 1
         if value is not None and not (isinstance(value, int | float) and 0 <= value <= most):
             kind = "grey levels" if key == "difference" else "a share"
             raise SettingError(f"model.{key}={value}: {kind} from 0 to {most}, or null to be tuned")

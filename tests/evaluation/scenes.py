@@ -10,7 +10,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from detr_diff.evaluation.record import DetectionRecord, Record
+from detr_diff.evaluation.detection_record import DetectionRecord
+from detr_diff.evaluation.record import Record
 
 CLASSES = 3
 NAMES = ["a", "b", "c"]

@@ -9,8 +9,9 @@ import torch
 
 from detr_diff.evaluation.confusion import confusion
 from detr_diff.evaluation.detection_metrics import figures
+from detr_diff.evaluation.detection_record import DetectionRecord
 from detr_diff.evaluation.error_parts import ap_costs, find_errors
-from detr_diff.evaluation.record import DetectionRecord, Record
+from detr_diff.evaluation.record import Record
 
 JUDGED = json.loads(Path(__file__).with_name("judged.json").read_text())
 NAMES = ["a", "b", "c"]
@@ -27,7 +28,7 @@ TIDE_NAMES = {
 
 
 def record(images: list[dict]) -> Record:
-    metric = DetectionRecord().double()
+    metric = DetectionRecord()
     columns = [{key: torch.tensor(value) for key, value in image.items()} for image in images]
     predictions = [{key: image[key] for key in ("boxes", "scores", "labels")} for image in columns]
     truths = [{key: image[f"object_{key}"] for key in ("boxes", "labels")} for image in columns]

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detr_diff.evaluation.detection_record import DetectionRecord
 from detr_diff.evaluation.error_parts import KINDS, RIGHT, ap_costs, find_errors
 from detr_diff.evaluation.pair_errors import COLUMNS, pair_errors, write_pair_errors
-from detr_diff.evaluation.record import DetectionRecord, Record
+from detr_diff.evaluation.record import Record
 from tests.evaluation.scenes import CLASSES, record, scene
 
 TEN_PAIRS = json.loads(Path(__file__).with_name("ten_pairs.json").read_text())

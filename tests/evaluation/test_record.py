@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
-from detr_diff.evaluation.record import DetectionRecord, Record, ranges, rank_within
+from detr_diff.evaluation.detection_record import DetectionRecord
+from detr_diff.evaluation.record import Record, ranges, rank_within
 from tests.evaluation.scenes import NAMES, record, scene
 
 

@@ -35,7 +35,7 @@ def test_thin_lines_are_dropped_and_gaps_are_closed() -> None:
 
 def test_the_strongest_regions_come_first() -> None:
     image = picture((5, 5, 15, 15), (30, 5, 45, 20), (60, 5, 62, 7))
-    find = ThresholdBlobs(50, 0, 0, smallest=10 / 4800, half=0.01, label=2)
+    find = ThresholdBlobs(50, 0, 0, margin=0, smallest=10 / 4800, half=0.01, label=2)
     found = find(image)
     assert found["boxes"].tolist() == [[30, 5, 45, 20], [5, 5, 15, 15]]
     assert found["labels"].tolist() == [2, 2]
@@ -43,11 +43,13 @@ def test_the_strongest_regions_come_first() -> None:
     assert (found["scores"].diff() < 0).all()
     assert (found["scores"] < 1).all()
     assert find.score(np.array([0.01])) == pytest.approx(0.5)
+    wider = ThresholdBlobs(50, 0, 0, margin=6 / 60, smallest=10 / 4800, half=0.01, label=2)(image)
+    assert wider["boxes"].tolist() == [[24, 0, 51, 26], [0, 0, 21, 21]]
     nothing = find(torch.zeros_like(image))
     assert [tuple(nothing[key].shape) for key in ("boxes", "scores", "labels")] == [(0, 4), (0,), (0,)]
     dots = torch.zeros(3, 60, 80, dtype=torch.uint8)
     dots[:, ::4, ::4] = 255
-    assert len(ThresholdBlobs(50, 0, 0, 0, 1, 0)(dots)["scores"]) == MOST
+    assert len(ThresholdBlobs(50, 0, 0, 0, 0, 1, 0)(dots)["scores"]) == MOST
 
 
 def test_frames_are_left_as_they_are() -> None:

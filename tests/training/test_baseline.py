@@ -11,7 +11,7 @@ from tests.conftest import Result
 
 QUICK = ("split=test", "bootstrap=10", "overlays=1", "trainer.enable_progress_bar=false")
 SPLIT = ("data.split_by=scene", "data.val=0.2", "data.test=0.2")
-NUMBERS = {"baseline", "difference", "opening", "closing", "smallest", "half", "class"}
+NUMBERS = {"baseline", "difference", "opening", "closing", "margin", "smallest", "half", "class"}
 
 
 def evaluated(result: Result, out: Path) -> dict:
