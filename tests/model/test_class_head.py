@@ -80,7 +80,7 @@ def test_softmax_scores_are_the_source_s_without_the_other_classes(tmp_path: Pat
 
 def average_precision(predictions: list[dict[str, Tensor]], truth: list[dict[str, Tensor]]) -> float:
     metrics = DetectionMetrics(OURS)
-    metrics.update(predictions, truth)
+    metrics.update(predictions, truth, range(len(truth)))
     return float(metrics.compute()[0]["map_50"])
 
 

@@ -81,7 +81,7 @@ class Run:
         self,
         root: Path,
         folder: Path,
-        key: str = "detr native",
+        key: str = "detr",
         where: Cache = Cache.memory,
         gigabytes: float = 1.0,
         stages: Mapping[str, Any] = STAGES,
@@ -151,7 +151,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return listed
 
 
-@pytest.mark.parametrize(("key", "epochs"), [("detr native", (2, 1, 1)), ("rt_detr", (1,))])
+@pytest.mark.parametrize(("key", "epochs"), [("detr", (2, 1, 1)), ("rt_detr", (1,))])
 def test_losses_are_those_of_training_on_images(
     key: str, epochs: tuple[int, ...], data_root: Path, tmp_path: Path, decoded: list[int]
 ) -> None:

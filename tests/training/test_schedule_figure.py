@@ -24,7 +24,8 @@ def plan(name: str) -> tuple[StagePlan, list[Span]]:
 
 
 def rates(stages: StagePlan, steps: list[int]) -> dict[str, list[float]]:
-    return {block: [stages.rate(block, step, SPE) for step in steps] for block in BLOCKS}
+    timeline = stages.timeline(lambda stage: SPE)
+    return {block: [timeline.rate(block, step) for step in steps] for block in BLOCKS}
 
 
 def lines(figure: Figure) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -22,6 +22,7 @@ class Line(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.plan = StagePlan.from_settings(STAGES)
+        self.timeline = self.plan.timeline(lambda stage: 4)
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def training_step(self, batch, batch_idx):
