@@ -15,7 +15,7 @@ MOST = 100  # blobs of an image, the strongest
 
 
 class Blobs(NamedTuple):
-    """Connected changed regions of an image.
+    """Connected changed regions of an image, the strongest first.
 
     Attributes:
         boxes: float [B, 4], xyxy in pixels.
@@ -42,7 +42,7 @@ def amount_of(image: Tensor) -> Amount:
 
 
 def find_blobs(amount: Amount, difference: float, opening: float, closing: float) -> Blobs:
-    """Find the regions that changed.
+    """Find the regions that changed, the MOST strongest.
 
     Args:
         amount: uint8 [H, W], see `amount_of`.
@@ -57,13 +57,14 @@ def find_blobs(amount: Amount, difference: float, opening: float, closing: float
             square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)  # three times as fast as a disc
             changed = cv2.morphologyEx(changed, operation, square).astype(np.uint8)
     number, regions, stats, _ = cv2.connectedComponentsWithStats(changed)
-    left, top, width, height, pixels = stats[1:].T.astype(np.float64)
     inside = np.flatnonzero(changed)
     sums = np.bincount(regions.ravel()[inside], amount.ravel()[inside], number)[1:]
+    kept = np.argsort(-sums, kind="stable")[:MOST]
+    left, top, width, height, pixels = stats[1:][kept].T.astype(np.float64)
     return Blobs(
         np.stack([left, top, left + width, top + height], axis=1),
         pixels / amount.size,
-        sums / (255.0 * amount.size),
+        sums[kept] / (255.0 * amount.size),
         (amount.shape[0], amount.shape[1]),
     )
 
@@ -95,7 +96,6 @@ class ThresholdBlobs:
         blobs = find_blobs(amount_of(image), self.difference, self.opening, self.closing)
         scores = self.score(blobs.strengths)
         kept = np.flatnonzero(blobs.areas >= self.smallest)
-        kept = kept[np.argsort(-scores[kept], kind="stable")][:MOST]
         return {
             "boxes": torch.from_numpy(blobs.grown(self.margin)[kept]).float(),
             "scores": torch.from_numpy(scores[kept]).float(),

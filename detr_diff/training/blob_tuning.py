@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,17 @@ CHOICES = {
     "smallest": (0.0, 0.0002, 0.0006, 0.002, 0.006),
 }
 """What is tried of each setting that is not given; every combination of them."""
+WORTH = 0.05  # AP50 that a margin must gain
+
+
+class Numbers(NamedTuple):
+    """What is tuned, see ThresholdBlobs."""
+
+    difference: float
+    opening: float
+    closing: float
+    margin: float
+    smallest: float
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Tuned:
     Attributes:
         blobs: The detector.
         threshold: Score threshold of best F1 on the tuning pairs if the class did not matter.
-        map_50: AP50 there if the class did not matter, which was made as high as possible.
+        map_50: AP50 there if the class did not matter.
         pairs: Number of tuning pairs.
     """
 
@@ -50,7 +62,7 @@ class Tuned:
 def tune(
     dataset: MovedObjectDataset, names: Sequence[str], given: Mapping[str, float | None], most: int
 ) -> Tuned:
-    """Try every combination of what is not given and keep that of the highest AP50.
+    """Try every combination of what is not given and keep that of the highest AP50, see `_choose`.
 
     The class plays no part in it. Every region then gets the most frequent class of these pairs.
 
@@ -66,7 +78,7 @@ def tune(
     positions = np.unique(np.linspace(0, len(dataset) - 1, most).astype(int)).tolist()
     tried = {key: CHOICES[key] if value is None else (float(value),) for key, value in given.items()}
     shapes = [*product(tried["difference"], tried["opening"], tried["closing"])]
-    found: dict[tuple[float, ...], list[Blobs]] = {shape: [] for shape in shapes}
+    found: dict[tuple[float, float, float], list[Blobs]] = {shape: [] for shape in shapes}
     truths = []
     for position in positions:
         image, target = dataset[position]
@@ -81,21 +93,30 @@ def tune(
     if not len(truth.object_labels):
         raise SettingError(f"model=threshold_blobs: no object in the {len(positions)} pairs to be tuned on")
     label = int(np.bincount(truth.object_labels, minlength=len(names)).argmax())
-    best, chosen = -1.0, None
-    for shape in shapes:
-        for margin, smallest in product(tried["margin"], tried["smallest"]):
-            record = _record(truth, found[shape], margin, smallest, label)
-            value = float(averages(_any_class(record), 1).precision[0, 0, 0, 0])
-            if value > best:
-                best, chosen = value, (*shape, margin, smallest)
-    assert chosen is not None
-    record = _record(truth, found[chosen[:3]], *chosen[3:], label)
+    values: dict[Numbers, float] = {}
+    for shape, margin, smallest in product(shapes, tried["margin"], tried["smallest"]):
+        matches = _any_class(_record(truth, found[shape], margin, smallest, label))
+        values[Numbers(*shape, margin, smallest)] = float(averages(matches, 1).precision[0, 0, 0, 0])
+    chosen = _choose(values)
+    record = _record(truth, found[chosen[:3]], chosen.margin, chosen.smallest, label)
     right = record.scores[_any_class(record).hits(0)]
     half = float(np.median(right)) if len(right) else 1.0
-    blobs = ThresholdBlobs(*chosen, half, label)
+    blobs = ThresholdBlobs(*chosen, half=half, label=label)
     scored = record.any_class()._replace(scores=blobs.score(record.scores))
     threshold = figures(scored, ["any"])[1].best_threshold()
-    return Tuned(blobs, threshold, best, len(positions))
+    return Tuned(blobs, threshold, values[chosen], len(positions))
+
+
+def _choose(values: Mapping[Numbers, float]) -> Numbers:
+    """The numbers of the highest value with the smallest margin that is nearly as good as any.
+
+    What a margin gains by being fitted to the size of these objects does not carry over to others.
+    """
+    for margin in sorted({numbers.margin for numbers in values}):
+        best = max((numbers for numbers in values if numbers.margin == margin), key=lambda own: values[own])
+        if values[best] >= max(values.values()) - WORTH:
+            break
+    return best
 
 
 def _record(truth: Record, found: Sequence[Blobs], margin: float, smallest: float, label: int) -> Record:

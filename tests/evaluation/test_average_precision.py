@@ -21,7 +21,7 @@ def of_coco(judge, key: str, limit: int = 2) -> np.ndarray:
     return np.where(values < 0, np.nan, values)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.integers(0, 10_000), st.booleans())
 def test_all_figures_are_those_of_pycocotools(seed: int, whole: bool) -> None:
     predictions, truths = scene(seed, whole=whole)
@@ -50,7 +50,7 @@ def test_the_twelve_figures_are_those_of_pycocotools_with_more_than_a_hundred_pr
     assert 0.05 < found["map_50"] < 1
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.integers(0, 10_000))
 def test_weighted_figures_are_those_of_pycocotools_on_repeated_images(seed: int) -> None:
     predictions, truths = scene(seed, images=5)

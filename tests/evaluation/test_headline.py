@@ -28,7 +28,7 @@ def same(first: dict[str, tuple], second: dict[str, tuple]) -> bool:
     return np.array_equal([*first.values()], [*second.values()], equal_nan=True)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.integers(0, 10_000), st.booleans())
 def test_the_figures_are_those_of_the_evaluation(seed: int, whole: bool) -> None:
     own = record(*scene(seed, whole=whole))
@@ -46,7 +46,7 @@ def test_the_figures_are_those_of_the_evaluation(seed: int, whole: bool) -> None
     assert set(values) < set(more_figures(own, NAMES, 0.4))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.integers(0, 10_000))
 def test_a_weight_is_as_many_copies_of_the_image(seed: int) -> None:
     predictions, truths = scene(seed, images=7)
@@ -102,9 +102,9 @@ def test_calibration_is_that_of_torchmetrics() -> None:
 def test_intervals_are_pure_and_hold_the_figure() -> None:
     own = record(*scene(3, images=40))
     headline, units = Headline(own, NAMES, 0.3), Units.of([None] * 40)
-    intervals = headline.intervals(units, 200, 1)
-    assert same(headline.intervals(units, 200, 1), intervals)
-    assert not same(headline.intervals(units, 200, 2), intervals)
+    intervals = headline.intervals(units, 100, 1)
+    assert same(headline.intervals(units, 100, 1), intervals)
+    assert not same(headline.intervals(units, 100, 2), intervals)
     values = one(headline.values())
     for key in ("map", "map_50", "mar_100", "precision", "recall", "f1", "best_threshold", "map/a"):
         low, high = intervals[key]

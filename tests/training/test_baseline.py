@@ -49,7 +49,7 @@ def test_blobs_need_no_checkpoint_and_keep_given_numbers(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["evaluate", "model=threshold_blobs", f"data.root={data_root}", *SPLIT, *QUICK]
-    result = cli(*words, "model.difference=30", "model.opening=0", "model.pairs=6")
+    result = cli(*words, "model.difference=30", "model.opening=0", "model.pairs=6", "model.smallest=0")
     found = evaluated(result, tmp_path / "runs/threshold_blobs/mini-test")
     assert (found["model"]["difference"], found["model"]["opening"]) == (30.0, 0.0)
     assert found["checkpoint"] is None
@@ -57,7 +57,7 @@ def test_blobs_need_no_checkpoint_and_keep_given_numbers(
     again = cli(*words)
     assert (again.code, "never overwritten" in again.err) == (2, True)
     assert "tuned on; split=test" not in caplog.text
-    cli(*words, "split=train", "model.pairs=6", "out=train")
+    cli(*words, "split=train", "model.pairs=6", "model.margin=0", "model.smallest=0", "out=train")
     assert "evaluated on pairs that it is tuned on; split=test" in caplog.text
 
 
