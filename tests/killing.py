@@ -31,7 +31,7 @@ STAGED = (
     "checkpoint.every_n_steps=1",
     "ema.decay=0.9",
 )
-# Validation in the middle of epochs, stages that run out of patience, bf16.
+# Validation in the middle of epochs, stages that run out of patience, bf16, compiled.
 EARLY = (
     "stages.first.epochs=4",
     "+stages.first.patience=2",
@@ -41,6 +41,7 @@ EARLY = (
     "early_stopping.monitor=val/f1",
     "trainer.val_check_interval=2",
     "trainer.precision=bf16-mixed",
+    "compile=eager",
     "checkpoint.every_n_steps=2",
 )
 

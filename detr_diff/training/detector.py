@@ -17,7 +17,6 @@ from detr_diff.choices import Normalize
 from detr_diff.data.dataset import Batch, Contents, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.data.sampler import seed_for
-from detr_diff.errors import SettingError, nearest
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
@@ -90,19 +89,6 @@ class Detector(LightningModule):
         # Chosen on validation; a buffer, so that it is in every checkpoint.
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.tensor(DEFAULT_THRESHOLD))
-
-    def compile_model(self, backend: str) -> None:
-        """Compile backbone and encoder: what follows has a new shape with every number of objects.
-
-        Raises:
-            SettingError: torch.compile has no such backend.
-        """
-        known = torch.compiler.list_backends(exclude_tags=())
-        if backend not in known:
-            raise SettingError(f"compile={backend}: unknown, {nearest(backend, known)}")
-        inner: Any = self.detr.model
-        for module in (inner.backbone, inner.encoder):
-            module.compile(backend=backend)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The global generator is not in a checkpoint; so what it gives depends on the step alone.

@@ -22,6 +22,7 @@ from detr_diff.launch import launched
 from detr_diff.model.load import load_model
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
+from detr_diff.training.compilation import compile_model
 from detr_diff.training.detector import Detector
 from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard, require_learning
 from detr_diff.training.kept_prefix import KeptPrefix
@@ -104,7 +105,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
 
     require_learning(plan.stages, detector.detr, detector.family)
     if settings.compile is not None:
-        detector.compile_model(settings.compile)
+        compile_model(detector.detr, settings.compile)
     callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]
     trainer = build_trainer(_trainer_settings(settings, plan, kept), run_dir, callbacks=callbacks)
     step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None

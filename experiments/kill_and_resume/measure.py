@@ -1,6 +1,6 @@
 """Runs killed again and again, each compared with the unbroken one. Run it from the project's root:
 
-python -m experiments.kill_and_resume.measure out=experiments/kill_and_resume/kills.csv kills=9
+python -m experiments.kill_and_resume.measure out=experiments/kill_and_resume/kills.csv kills=9 [only=compiled]
 """
 
 import csv
@@ -20,17 +20,20 @@ MODELS = {
 CASES = [
     ("three stages, accumulation, EMA, strong augmentation, registration", "rt_detr", STAGED),
     ("stages that end early, validation inside epochs, bf16", "rt_detr", EARLY),
+    ("the same, compiled", "rt_detr", (*EARLY, "compile=inductor")),
     ("dropout, outputs of frozen blocks kept", "detr", (*STAGED, "+stages.first.augment=none")),
 ]
 
 
-def measure(out: Path, kills: int, work: Path) -> None:
+def measure(out: Path, kills: int, work: Path, only: str) -> None:
     """Write a row for every start of every run."""
     data = work / "data"
     size = ("width=64", "height=64")
     assert main(["data", "synth", f"out={data}", "pairs=30", "scenes=10", *size]) == 0
     rows = []
     for case, (name, model, settings) in enumerate(CASES):
+        if only not in name:
+            continue
         tiny = [word for word in TINY if model == "rt_detr" or not word.startswith("model")]
         common = ["train", *tiny, *MODELS[model], f"data.root={data}", *settings, "resume=true"]
         seconds = timed([*common, f"runs={work}/{case}/unbroken"])
@@ -55,4 +58,4 @@ def measure(out: Path, kills: int, work: Path) -> None:
 if __name__ == "__main__":
     given = dict(word.split("=", 1) for word in sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(given["out"]), int(given["kills"]), Path(folder))
+        measure(Path(given["out"]), int(given["kills"]), Path(folder), given.get("only", ""))

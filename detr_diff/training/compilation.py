@@ -1,0 +1,29 @@
+"""torch.compile for what has the same shapes in every step."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from detr_diff.errors import SettingError, nearest
+
+# So many shapes and states (training or not, frozen or not); what comes after them is not compiled.
+SHAPES = 64
+
+
+def compile_model(detr: nn.Module, backend: str) -> None:
+    """Compile backbone and encoder: what follows has a new shape with every number of objects.
+
+    Each shape is compiled by itself. Code for any shape is written when a second one comes, so
+    a resumed run would compute with other code than the unbroken one.
+
+    Raises:
+        SettingError: torch.compile has no such backend.
+    """
+    known = torch.compiler.list_backends(exclude_tags=())
+    if backend not in known:
+        raise SettingError(f"compile={backend}: unknown, {nearest(backend, known)}")
+    torch._dynamo.config.recompile_limit = SHAPES
+    inner: Any = detr.model
+    for module in (inner.backbone, inner.encoder):
+        module.compile(backend=backend, dynamic=False)
