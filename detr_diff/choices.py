@@ -10,16 +10,45 @@ class Diff(StrEnum):
     tolerant = "tolerant"
     signed = "signed"
     stack = "stack"
+    frames = "frames"
 
     @property
     def channels(self) -> int:
         """Channels of the image."""
-        return 9 if self is Diff.stack else 3
+        return {Diff.stack: 9, Diff.frames: 6}.get(self, 3)
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether a ready diff image is of no use."""
+        return self in (Diff.stack, Diff.frames)
 
     @property
     def symmetric(self) -> bool:
         """Whether swapping the frames gives the same image."""
         return self in (Diff.abs, Diff.tolerant)
+
+
+class ModelInput(StrEnum):
+    """What is compared: the pixels of the frames (data.diff) or their features (feature_diff)."""
+
+    image_diff = "image_diff"
+    feature_diff = "feature_diff"
+
+
+class Compare(StrEnum):
+    """How features of two frames are compared; see model/feature_comparison.py."""
+
+    abs = "abs"
+    signed = "signed"
+    concat = "concat"
+    cross_attention = "cross_attention"
+
+
+class CompareLevels(StrEnum):
+    """Which levels of the backbone are compared."""
+
+    all = "all"
+    last = "last"
 
 
 class Registration(StrEnum):

@@ -91,7 +91,7 @@ def _start(words: Sequence[str], kill: Kill | None) -> int:
         process.join(kill.after)
         if process.is_alive():
             os.kill(process.pid or 0, signal.Signals[kill.how])
-    process.join(300)
+    process.join(1500)  # a compiled run may take long
     assert process.exitcode is not None, "it hangs"
     return process.exitcode
 

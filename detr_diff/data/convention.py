@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detr_diff.choices import Diff
 from detr_diff.data.change import change, unlabelled_change
 from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPair
@@ -39,18 +38,22 @@ def unlabelled_share(pairs: Sequence[LabelledPair]) -> float:
     return float(np.median(shares)) if shares else 0.0
 
 
-def warn_of_symmetric_diff(pairs: Sequence[LabelledPair], diff: Diff) -> None:
-    """Warn when the labels cannot be told apart in this diff.
+def warn_of_symmetric_diff(pairs: Sequence[LabelledPair], setting: str) -> None:
+    """Warn when the labels cannot be told apart in a symmetric diff.
 
     |after - before| is the same when the frames are swapped: where only the new place of an
     object is labelled, its old place looks exactly like it and is wrong.
+
+    Args:
+        pairs: The training pairs.
+        setting: What makes the diff symmetric, as data.diff=abs.
     """
-    share = unlabelled_share(pairs) if diff.symmetric else 0.0
+    share = unlabelled_share(pairs)
     if share > LIMIT:
         log.warning(
             "%.0f %% of the changed pixels are outside every box: it seems that only the AFTER "
-            "places are labelled, but data.diff=%s cannot tell before from after; label both "
-            "places, or use data.diff=signed or data.diff=stack",
+            "places are labelled, but %s cannot tell before from after; label both "
+            "places, or use one that can, as signed",
             100 * share,
-            diff,
+            setting,
         )

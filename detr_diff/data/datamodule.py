@@ -13,7 +13,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from detr_diff.choices import Augment, Cache, Diff, OnError, Places, SplitBy
+from detr_diff.choices import Augment, Cache, OnError, Places, SplitBy
 from detr_diff.data.augment import NO_AUGMENTATION, STRENGTHS, Strength
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.check import CheckReport, check
@@ -153,7 +153,7 @@ class MovedObjectDataModule(LightningDataModule):
             found,
             self.names,
             max_objects=settings.max_objects,
-            needs_frames=self.comparison.diff is Diff.stack,
+            needs_frames=self.comparison.diff.needs_frames,
             contents=settings.cache != Cache.off,
         )
         if report.problems:
@@ -219,9 +219,9 @@ class MovedObjectDataModule(LightningDataModule):
                     f"{self.settings.split_by} data.val={self.settings.val} data.test={self.settings.test}"
                 )
 
-    def warn_of_symmetric_diff(self) -> None:
-        """Say once when the labels cannot be told apart in this diff."""
-        warn_of_symmetric_diff(self.datasets["train"].pairs, self.comparison.diff)
+    def warn_of_symmetric_diff(self, setting: str) -> None:
+        """Say once when the training labels cannot be told apart; see convention.py."""
+        warn_of_symmetric_diff(self.datasets["train"].pairs, setting)
 
     def train_dataloader(self) -> Windows:
         epoch, images = self._epoch(), self.datasets["train"]

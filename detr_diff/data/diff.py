@@ -55,11 +55,11 @@ def diff_image(before: Tensor, after: Tensor, diff: Diff, light_compensation: bo
     Args:
         before: uint8 [3, H, W].
         after: uint8 [3, H, W].
-        diff: abs, tolerant, signed or stack.
+        diff: See Diff.
         light_compensation: Whether to give `before` the light of `after` first.
 
     Returns:
-        uint8 [C, H, W]; C is 9 for stack and 3 for the others.
+        uint8 [C, H, W]; C is 9 for stack, 6 for frames and 3 for the others.
     """
     if light_compensation:
         before = compensate_light(before, after)
@@ -104,11 +104,17 @@ def stack_diff(before: Tensor, after: Tensor) -> Tensor:
     return torch.cat([before, after, abs_diff(before, after)])
 
 
+def both_frames(before: Tensor, after: Tensor) -> Tensor:
+    """Before and after as six channels."""
+    return torch.cat([before, after])
+
+
 DIFFS = {
     Diff.abs: abs_diff,
     Diff.tolerant: tolerant_diff,
     Diff.signed: signed_diff,
     Diff.stack: stack_diff,
+    Diff.frames: both_frames,
 }
 
 

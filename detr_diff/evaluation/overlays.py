@@ -56,7 +56,8 @@ def draw(
     """Draw boxes: true ones green, predicted ones orange with class and score.
 
     Args:
-        image: uint8 [C, H, W]; of a stack the last three channels, the diff, are shown.
+        image: uint8 [C, H, W]; of several the last three channels are shown: the diff of a
+            stack, the after frame of both frames.
         names: Class names.
         prediction: boxes [D, 4] xyxy in pixels, scores [D], labels [D].
         truth: boxes [G, 4] xyxy in pixels, labels [G].

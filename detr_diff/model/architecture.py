@@ -13,6 +13,7 @@ from detr_diff.errors import SettingError, nearest
 from detr_diff.model.backbone import timm_settings
 from detr_diff.model.batch_norm import restore_batch_norm
 from detr_diff.model.families import Family, family
+from detr_diff.model.feature_diff import FeatureDiff, compare_features, with_feature_diff
 
 transformers_logging.set_verbosity_error()  # TransferReport says it in our words
 transformers_logging.disable_progress_bar()
@@ -29,12 +30,31 @@ class Architecture:
         live_batch_norm: Whether the batch norm of the backbone learns. It must when the
             backbone starts from random weights and must not when it is pretrained: batches
             are small.
+        feature_diff: How features are compared; None when the input is one image.
     """
 
     family: str
     config: dict[str, Any]
     processor: dict[str, Any]
     live_batch_norm: bool
+    feature_diff: FeatureDiff | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Architecture":
+        """From what `settings` returned."""
+        feature_diff = settings.get("feature_diff")
+        return cls(**{**settings, "feature_diff": feature_diff and FeatureDiff.from_settings(feature_diff)})
+
+    def settings(self) -> dict[str, Any]:
+        """Primitives, for a checkpoint."""
+        feature_diff = self.feature_diff and self.feature_diff.settings()
+        return {**vars(self), "feature_diff": feature_diff}
+
+    @property
+    def kind(self) -> Family:
+        """The family, as it is when features are compared if they are."""
+        own = family(self.family)
+        return own if self.feature_diff is None else with_feature_diff(own)
 
     @property
     def names(self) -> list[str]:
@@ -100,13 +120,16 @@ def configure(
     return configuration
 
 
-def to_architecture(name: str, configuration: Any, processor: Any) -> Architecture:
+def to_architecture(
+    name: str, configuration: Any, processor: Any, feature_diff: FeatureDiff | None
+) -> Architecture:
     """The architecture of a configuration and an image processor, with frozen batch norm."""
     return Architecture(
         name,
         json.loads(configuration.to_json_string(use_diff=False)),
         json.loads(processor.to_json_string()),
         live_batch_norm=False,
+        feature_diff=feature_diff,
     ).with_batch_norm(live=False)
 
 
@@ -116,6 +139,8 @@ def build_model(architecture: Architecture) -> PreTrainedModel:
     configuration = kind.config_class.from_dict(copy.deepcopy(architecture.config))
     model: PreTrainedModel = build(kind.model_class, configuration)
     restore_batch_norm(model, architecture.live_batch_norm)
+    if architecture.feature_diff is not None:
+        compare_features(model, kind, architecture.feature_diff)
     return model.train()
 
 

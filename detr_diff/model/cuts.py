@@ -34,25 +34,21 @@ def _whole(feature_map: Tensor) -> Tensor:
     return torch.ones_like(feature_map[:, 0], dtype=torch.bool)
 
 
-def _give_maps(kept: Sequence[Tensor]) -> dict[str, Any]:
-    return {"model.backbone": [(feature_map, _whole(feature_map)) for feature_map in kept]}
+def _after_layer4(path: str, first: int = 0) -> Cut:
+    """After a module that returns a list of feature maps [B, C, h, w] with masks, as backbones do."""
+    return Cut(
+        last="layer4",
+        modules=(path,),
+        keep=lambda outputs: [feature_map for feature_map, _ in outputs[path][first:]],
+        give=lambda kept: {path: [(feature_map, _whole(feature_map)) for feature_map in kept]},
+    )
 
 
-# The backbone returns a list of feature maps [B, C, h, w] with masks, in every family but DAB-DETR.
-FEATURE_MAPS = Cut(
-    last="layer4",
-    modules=("model.backbone",),
-    keep=lambda outputs: [feature_map for feature_map, _ in outputs["model.backbone"]],
-    give=_give_maps,
-)
-
+FEATURE_MAPS = _after_layer4("model.backbone")
 # Families that look at the coarsest map alone.
-LAST_FEATURE_MAP = Cut(
-    last="layer4",
-    modules=("model.backbone",),
-    keep=lambda outputs: [outputs["model.backbone"][-1][0]],
-    give=_give_maps,
-)
+LAST_FEATURE_MAP = _after_layer4("model.backbone", -1)
+# The features of two frames, before they are compared; see feature_diff.py.
+FRAME_MAPS = _after_layer4("model.backbone.frames")
 
 
 def _keep_memory(outputs: Outputs) -> list[Tensor]:

@@ -105,6 +105,11 @@ class Family:
     cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
 
     @property
+    def single_level(self) -> bool:
+        """Whether only the last level of the backbone is looked at."""
+        return LAST_FEATURE_MAP in self.cuts
+
+    @property
     def config_class(self) -> Any:
         """The configuration class."""
         return getattr(transformers, self.config)
@@ -166,6 +171,7 @@ FAMILIES = {
         blocks=_SINGLE_LEVEL,
         class_rows=r"class_labels_classifier\.(weight|bias)",
         query_rows=r"model\.query_position_embeddings\.weight",
+        cuts=(LAST_FEATURE_MAP,),
     ),
     # Zhu et al. 2021, arXiv:2010.04159. Without two_stage a query is an embedding and a point.
     "deformable_detr": Family(

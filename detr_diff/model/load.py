@@ -19,6 +19,7 @@ from detr_diff.model.architecture import (
 from detr_diff.model.backbone import require_fit
 from detr_diff.model.batch_norm import restore_batch_norm
 from detr_diff.model.families import ALIASES, family
+from detr_diff.model.feature_diff import FeatureDiff, require_feature_diff
 from detr_diff.model.naming import Naming
 from detr_diff.model.probe import probe
 from detr_diff.model.source import Source, open_source
@@ -42,6 +43,7 @@ def load_model(
     config: Mapping[str, Any] | None = None,
     processor: Mapping[str, Any] | None = None,
     channels: int = 3,
+    feature_diff: FeatureDiff | None = None,
     transfer: Mapping[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, Architecture, TransferReport]:
     """A model whose head fits our classes.
@@ -53,6 +55,7 @@ def load_model(
         config: Settings of the family's transformers configuration.
         processor: Settings of the family's image processor.
         channels: Channels of the input image.
+        feature_diff: How features are compared, when the input is both frames.
         transfer: The fields of TransferPolicy.
 
     Returns:
@@ -63,18 +66,22 @@ def load_model(
             pretrained backbone that arrived.
     """
     kind = family(family_name)
+    if feature_diff is not None:
+        require_feature_diff(family_name)
     policy = TransferPolicy.from_settings(transfer or {})
     source = None if pretrained is None else open_source(pretrained)
     stored = stored_processor = None
     if source is not None and _same_family(family_name, source, policy):
         stored = {key: value for key, value in (source.config or {}).items() if key not in OBSOLETE}
         stored_processor = source.processor
-    configuration = configure(kind, names, config or {}, stored, channels)
+    configuration = configure(
+        kind, names, config or {}, stored, channels if feature_diff is None else channels // 2
+    )
     own_processor = configure_processor(kind, processor or {}, stored_processor)
-    architecture = to_architecture(family_name, configuration, own_processor)
+    architecture = to_architecture(family_name, configuration, own_processor, feature_diff)
     model = build_model(architecture)
     require_fit(model, channels)
-    transferred = Transfer(model, kind, names, source, policy).run()
+    transferred = Transfer(model, architecture.kind, names, source, policy).run()
     report = TransferReport(
         source="random weights" if source is None else source.place,
         naming="" if source is None else str(source.naming),

@@ -17,6 +17,7 @@ from detr_diff.choices import Channels
 from detr_diff.model.architecture import Architecture, build_model
 from detr_diff.model.backbone import timm_model
 from detr_diff.model.families import FAMILIES, family
+from detr_diff.model.feature_diff import single_frame
 from detr_diff.model.naming import DERIVED, Naming
 from detr_diff.model.source import Source
 from detr_diff.model.transfer_report import Probe, ProbedLevel
@@ -63,10 +64,8 @@ def probe(detr: Any, processor: Any, source: Source, how: Channels) -> Probe:
     # The mean of the stem's channels answers as the source only where all channels are alike.
     grey = how is Channels.mean and channels != their_channels
     theirs = levels_of(_image(_processor(source), their_channels, grey))
-    encoder, training = detr.model.backbone, detr.training
-    detr.eval()
-    images = _image(processor.to_dict(), channels, grey)
-    ours = [features for features, _ in encoder(images, torch.ones(1, HEIGHT, WIDTH))]
+    training = detr.training
+    ours = _encoder(detr)(_image(processor.to_dict(), channels, grey))
     detr.train(training)
     levels = tuple(_level(a, b) for a, b in _pairs(ours, theirs))
     return Probe(levels, "" if levels else "no level of the two has the same size")
@@ -100,7 +99,7 @@ def _ours(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _encoder(model: Any) -> Any:
-    encoder = model.eval().model.backbone
+    encoder = single_frame(model.eval().model.backbone)
     return lambda images: [features for features, _ in encoder(images, torch.ones(1, HEIGHT, WIDTH))]
 
 

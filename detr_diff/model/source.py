@@ -79,7 +79,7 @@ def _open_file(place: str, path: Path, setting: str) -> Source:
     hyper = others.get("hyper_parameters")
     if not isinstance(hyper, Mapping) or "architecture" not in hyper:
         return Source(place, naming, tensors)
-    ours = Architecture(**hyper["architecture"])
+    ours = Architecture.from_settings(hyper["architecture"])
     return Source(
         place,
         naming,

@@ -19,6 +19,8 @@ from detr_diff.errors import SettingError
 INSIDE = ("state_dict", "model", "model_state_dict", "ema", "module", "teacher")
 # What they or a wrapper put before each name.
 PREFIXES = ("module.", "_orig_mod.", "detr.")
+# Of our checkpoints with averaged weights: they are what was evaluated.
+AVERAGED = "average.module."
 # What torch and safetensors raise for a file that is damaged or something else.
 READING = (
     pickle.UnpicklingError,
@@ -83,6 +85,9 @@ def _tensors(content: Any) -> dict[str, Tensor]:
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Without the prefix that most names share; names without it are of other parts."""
+    averaged = {n.removeprefix(AVERAGED): t for n, t in tensors.items() if n.startswith(AVERAGED)}
+    if averaged:
+        return averaged
     for prefix in PREFIXES:
         inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         if len(inside) > len(tensors) / 2:

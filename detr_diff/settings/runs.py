@@ -11,9 +11,12 @@ from detr_diff.choices import (
     Cache,
     Channels,
     ClassHead,
+    Compare,
+    CompareLevels,
     Diff,
     Init,
     Mismatch,
+    ModelInput,
     Normalize,
     OnError,
     Queries,
@@ -88,10 +91,20 @@ class TransferSettings:
 
 
 @dataclass
+class FeatureDiffSettings:
+    """How features of two frames are compared."""
+
+    compare: Compare = MISSING
+    levels: CompareLevels = MISSING
+
+
+@dataclass
 class ModelSettings:
     """Which DETR."""
 
     family: str = MISSING
+    input: ModelInput = MISSING
+    feature_diff: FeatureDiffSettings = MISSING
     pretrained: Optional[str] = MISSING
     processor: Dict[str, Any] = MISSING
     config: Dict[str, Any] = MISSING

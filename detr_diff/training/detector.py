@@ -21,7 +21,6 @@ from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
 from detr_diff.model.blocks import parameter_groups
-from detr_diff.model.families import family
 from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.training.ema import WeightAverage
 from detr_diff.training.loss_scale import step_loss
@@ -63,14 +62,14 @@ class Detector(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["detr"], logger=False)
-        self.architecture = Architecture(**architecture)
+        self.architecture = Architecture.from_settings(architecture)
         self.comparison = Comparison.from_settings(comparison)
         self.plan = StagePlan.from_settings(stages)
         self.ended: dict[int, int] = {}
         self.weight_decay = weight_decay
         self.normalize = Normalize(normalize)
         self.seed = seed
-        self.family = family(self.architecture.family)
+        self.family = self.architecture.kind
         self.names = self.architecture.names
         self.processor = build_processor(self.architecture)
         self.detr = build_model(self.architecture) if detr is None else detr

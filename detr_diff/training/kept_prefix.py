@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -164,7 +163,7 @@ class KeptPrefix:
     ) -> dict[str, Any]:
         """All that the outputs depend on; another entry on disk for another recipe."""
         device = self.detector.device
-        architecture = asdict(self.detector.architecture)
+        architecture = self.detector.architecture.settings()
         config = {k: v for k, v in architecture.pop("config").items() if k not in ("id2label", "label2id")}
         return {
             "frames": datasets[0].recipe(),

@@ -52,7 +52,7 @@ def run(settings: DictConfig) -> int:
     diff, split_by = Diff(data.diff), SplitBy(data.split_by)
     with _folder(settings.out, root.resolve().name) as (out, folder):
         found = discover(root, pairs=data.pairs, labels=data.labels, scene=data.scene)
-        report = check(found, names, max_objects=settings.max_objects, needs_frames=diff is Diff.stack)
+        report = check(found, names, max_objects=settings.max_objects, needs_frames=diff.needs_frames)
         for problem in report.problems:
             print(problem)
         frame_pairs = report.pairs.frame_pairs()

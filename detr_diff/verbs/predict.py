@@ -10,7 +10,6 @@ import torch
 from omegaconf import DictConfig
 from rich.table import Table
 
-from detr_diff.choices import Diff
 from detr_diff.compose import plain
 from detr_diff.data.check import check
 from detr_diff.data.datamodule import DataError
@@ -73,7 +72,7 @@ def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) ->
             labelled=False,
         )
         found.pairs = FramePairs(Path(given["root"]), (replace(pair, label=None) for pair in found.pairs))
-    report = check(found, detector.names, needs_frames=detector.comparison.diff is Diff.stack)
+    report = check(found, detector.names, needs_frames=detector.comparison.diff.needs_frames)
     if report.problems:
         lines = "\n".join(f"  {problem}" for problem in report.problems)
         if (settings.data.on_error or trained["on_error"]) == "refuse" or not report.pairs:

@@ -3,7 +3,6 @@
 import json
 import logging
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from lightning import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from detr_diff.choices import Cache, Diff
+from detr_diff.choices import Cache, Compare, Diff, ModelInput
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
@@ -19,6 +18,7 @@ from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
 from detr_diff.evaluation.tables import summary
 from detr_diff.launch import launched
+from detr_diff.model.feature_diff import FeatureDiff
 from detr_diff.model.load import load_model
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
@@ -81,6 +81,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
 
 def _train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile, stop: Stop) -> float:
     folder = run_dir / "checkpoints"
+    _take_both_frames(settings)
     resumed = newest(folder) if settings.resume else None
     _keep_config(settings, run_dir / "config.yaml", resumed is not None)
     if resumed and (run_dir / "metrics.json").exists():
@@ -98,7 +99,8 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     data.setup()
     data.require("train", "val")
     data.fill_cache("train", "val", "test")
-    data.warn_of_symmetric_diff()
+    if symmetric := _symmetric(detector):
+        data.warn_of_symmetric_diff(symmetric)
     final = "test" if len(data.datasets["test"]) else "val"
     if final == "val":
         log.warning("no test pairs (data.test=%s): the final metrics are of validation", settings.data.test)
@@ -196,6 +198,7 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_d
         config=plain(settings.model)["config"],
         processor=plain(settings.model)["processor"],
         channels=Diff(settings.data.diff).channels,
+        feature_diff=_feature_diff(settings),
         transfer=plain(settings.model)["transfer"],
     )
     if first_process():
@@ -204,7 +207,7 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_d
     if report.warning:
         log.warning("%s", report.warning)
     return Detector(
-        asdict(architecture),
+        architecture.settings(),
         Comparison.from_settings(plain(settings.data)).settings(),
         plan.settings(),
         settings.optimizer.weight_decay,
@@ -213,6 +216,38 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_d
         settings.seed,
         model,
     )
+
+
+def _take_both_frames(settings: DictConfig) -> None:
+    """Features are compared instead of pixels, so the input is both frames.
+
+    Raises:
+        SettingError: Another way to compare the pixels was asked for.
+    """
+    if settings.model.input is not ModelInput.feature_diff:
+        return
+    if settings.data.diff not in (Diff.abs, Diff.frames):  # the default, or after this function
+        raise SettingError(
+            f"data.diff={settings.data.diff}: with model.input=feature_diff the features are compared, "
+            "not the pixels; leave data.diff out"
+        )
+    settings.data.diff = Diff.frames
+
+
+def _symmetric(detector: Detector) -> str | None:
+    """The setting with which swapped frames look the same, if there is one."""
+    if detector.comparison.diff.symmetric:
+        return f"data.diff={detector.comparison.diff}"
+    features = detector.architecture.feature_diff
+    if features is not None and features.compare is Compare.abs:
+        return "model.feature_diff.compare=abs"
+    return None
+
+
+def _feature_diff(settings: DictConfig) -> FeatureDiff | None:
+    if settings.model.input is not ModelInput.feature_diff:
+        return None
+    return FeatureDiff.from_settings(settings.model.feature_diff)
 
 
 def _data(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:

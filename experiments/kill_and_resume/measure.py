@@ -1,6 +1,6 @@
 """Runs killed again and again, each compared with the unbroken one. Run it from the project's root:
 
-python -m experiments.kill_and_resume.measure out=experiments/kill_and_resume/kills.csv kills=9 [only=compiled]
+python -m experiments.kill_and_resume.measure out=experiments/kill_and_resume/kills.csv kills=9 [only=...]
 """
 
 import csv
