@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help train test format clean
+.PHONY: help train test test-all format clean
 
 help:  ## show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(INSTALLED): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv .venv
@@ -24,6 +24,9 @@ test: $(INSTALLED)  ## install, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+test-all: test  ## the exhaustive tests too
+	$(BIN)/python -m pytest -m exhaustive
 
 format: $(INSTALLED)  ## mend layout and imports
 	$(BIN)/ruff check --fix .

@@ -84,6 +84,7 @@ def test_the_report_is_written(healthy: Path, tmp_path: Path, cli: Callable) -> 
     assert Image.open(out / "contact_sheet.png").width == 2000
 
 
+@pytest.mark.exhaustive
 def test_the_result_is_a_function_of_the_seed(healthy: Path, tmp_path: Path, cli: Callable) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         checked(cli, healthy, tmp_path / name, "inspect=8", f"seed={seed}")
@@ -113,6 +114,7 @@ def test_wrong_numbers_are_refused(healthy: Path, cli: Callable, word: str) -> N
     assert word in result.err
 
 
+@pytest.mark.exhaustive
 def test_labels_one_off_are_named(planted: Path, tmp_path: Path, cli: Callable) -> None:
     texts = [path.read_text() for path in labels(planted)]
     for path, text in zip(labels(planted), texts[1:] + texts[:1], strict=True):
@@ -195,6 +197,7 @@ def test_half_of_the_rows_missing_is_named(planted: Path, tmp_path: Path, cli: C
     assert found["labels missing"] == "problem"
 
 
+@pytest.mark.exhaustive
 def test_half_of_the_label_files_empty_is_named(planted: Path, tmp_path: Path, cli: Callable) -> None:
     for path in labels(planted)[::2]:
         path.write_text("")
@@ -203,6 +206,7 @@ def test_half_of_the_label_files_empty_is_named(planted: Path, tmp_path: Path, c
     assert found["labels missing"] == "problem"
 
 
+@pytest.mark.exhaustive
 def test_labels_of_other_data_are_named(planted: Path, tmp_path: Path, cli: Callable) -> None:
     assert cli("data", "synth", f"out={tmp_path / 'other'}", "seed=9", *SYNTH).code == 0
     shutil.rmtree(planted / "labels")
@@ -212,6 +216,7 @@ def test_labels_of_other_data_are_named(planted: Path, tmp_path: Path, cli: Call
     assert found["labels do not fit"] == "problem"
 
 
+@pytest.mark.exhaustive
 def test_camera_shake_is_named(tmp_path: Path, cli: Callable) -> None:
     root = tmp_path / "data"
     assert cli("data", "synth", f"out={root}", "shake=4", *SYNTH).code == 0
@@ -272,6 +277,7 @@ def test_an_unreadable_picture_is_a_problem(planted: Path, tmp_path: Path, cli: 
 
 
 @pytest.mark.skipif(not (ROOT.parent / "shared/data").is_dir(), reason="the real data is not on this machine")
+@pytest.mark.exhaustive
 def test_after_only_labels_of_pets_are_named(tmp_path: Path, cli: Callable) -> None:
     root = ROOT.parent / "shared/data/pets2009_s2l1"
     words = ("data.names=[person]", "data.split_by=time", "inspect=20")

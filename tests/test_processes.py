@@ -52,6 +52,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
+@pytest.mark.exhaustive
 def test_two_processes_train_as_one(data_root: Path, tmp_path: Path, pretrained: Path) -> None:
     one = words(data_root, tmp_path / "one", pretrained, "data.batch_size=6")
     two = words(data_root, tmp_path / "two", pretrained, "data.batch_size=3", "trainer.devices=2")

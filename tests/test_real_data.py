@@ -22,6 +22,7 @@ def test_pets_is_read(cli: Callable, tmp_path: Path) -> None:
 
 
 @needs_data
+@pytest.mark.exhaustive
 def test_deeppcb_is_read(cli: Callable, tmp_path: Path) -> None:
     words = ["data.names=[open,short,mousebite,spur,copper,pin-hole]", r"data.scene='^(\d{5})'"]
     words += ["inspect=40", "shown=0", f"out={tmp_path / 'check'}"]

@@ -19,7 +19,11 @@ def words(data_root: Path, runs: Path, *extra: str) -> list[str]:
 
 # The unbroken runs have neither workers nor a cache.
 @pytest.mark.parametrize(
-    ("settings", "workers", "cache"), [(STAGED, 2, "disk"), (EARLY, 0, "off")], ids=["staged", "early"]
+    ("settings", "workers", "cache"),
+    [
+        pytest.param(STAGED, 2, "disk", id="staged"),
+        pytest.param(EARLY, 0, "off", id="early", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     settings: tuple[str, ...], workers: int, cache: str, data_root: Path, tmp_path: Path

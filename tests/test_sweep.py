@@ -3,6 +3,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.conftest import TINY
@@ -32,6 +33,7 @@ def test_a_failing_job_stops_no_other(data_root: Path, tmp_path: Path, cli: Call
     assert "never overwritten" in again.err
 
 
+@pytest.mark.exhaustive
 def test_each_job_has_its_own_wandb_run(data_root: Path, tmp_path: Path, cli: Callable) -> None:
     words = [word for word in TINY if word != "logger=csv"]
     words += [f"data.root={data_root}", f"runs={tmp_path}", "run_name=w", "trainer.max_epochs=1"]

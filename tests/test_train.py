@@ -2,6 +2,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -108,21 +109,25 @@ def test_a_finished_run_resumes_to_nothing(run_dir: Path, data_root: Path, cli: 
     assert (run_dir / "metrics.csv").read_text() == rows
 
 
+def exhaustive(*extra: str) -> Any:
+    return pytest.param(list(extra), marks=pytest.mark.exhaustive)
+
+
 @pytest.mark.parametrize(
     "extra",
     [
         ["data.diff=stack", "data.augment=none", "data.subset=6"],
         ["data.diff=signed", "model=detr_tiny", "model.processor.size={shortest_edge: 64, longest_edge: 64}"],
-        ["trainer.precision=bf16-mixed", "checkpoint.monitor=val/loss", "data.num_workers=1"],
+        exhaustive("trainer.precision=bf16-mixed", "checkpoint.monitor=val/loss", "data.num_workers=1"),
         ["trainer.val_check_interval=2", "+trainer.limit_test_batches=1", "logger=tensorboard"],
-        ["trainer.accumulate_grad_batches=4", "early_stopping.patience=1"],
-        [
+        exhaustive("trainer.accumulate_grad_batches=4", "early_stopping.patience=1"),
+        exhaustive(
             "data.diff=tolerant",
             "data.light_compensation=true",
             "data.augment=strong",
             "data.cache=memory",
             "data.zoom=[1,3]",
-        ],
+        ),
     ],
     ids=["stack", "detr", "bf16", "steps", "accumulate", "tolerant"],
 )

@@ -18,7 +18,7 @@ from detr_diff.model.feature_diff import FAMILIES, FeatureDiff
 from detr_diff.model.load import load_model
 from detr_diff.model.prefix import deepest_cut, keep, replay
 from tests.conftest import TINY
-from tests.model.tiny_models import MODELS
+from tests.model.tiny_models import MODELS, first_of
 
 EVERY = [pytest.param(compare, id=str(compare)) for compare in Compare]
 ALL, LAST = CompareLevels.all, CompareLevels.last
@@ -49,7 +49,7 @@ def logits(model: nn.Module, before: Tensor, after: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("compare", EVERY)
-@pytest.mark.parametrize("name", [*FAMILIES, "detr resnet18", "rt_detr timm"])
+@pytest.mark.parametrize("name", first_of([*FAMILIES, "detr resnet18", "rt_detr timm"]))
 def test_all_that_learns_has_a_block_and_a_gradient(name: str, compare: Compare) -> None:
     model, architecture, _ = build(name, compare)
     groups = parameter_groups(model, architecture.kind, 0.01)
@@ -67,7 +67,7 @@ def test_all_that_learns_has_a_block_and_a_gradient(name: str, compare: Compare)
     assert not [name for name in without if "comparison" in name or "timm" not in name]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", first_of(FAMILIES))
 @pytest.mark.parametrize("levels", CompareLevels)
 def test_the_features_of_each_frame_are_those_of_the_backbone_alone(name: str, levels: CompareLevels) -> None:
     model, _, _ = build(name, Compare.signed, levels)
@@ -88,7 +88,7 @@ def test_the_features_of_each_frame_are_those_of_the_backbone_alone(name: str, l
         assert torch.equal(mask, found_mask)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", first_of(FAMILIES))
 def test_how_each_comparison_begins(name: str) -> None:
     before, after = frames()
     models = {compare: build(name, compare)[0] for compare in Compare}
@@ -144,7 +144,7 @@ def test_every_place_has_its_own_position() -> None:
     assert torch.cdist(flat, flat).fill_diagonal_(1.0).min() > 0.1
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", first_of(FAMILIES))
 def test_pretrained_weights_arrive_bit_for_bit(name: str, tmp_path: Path) -> None:
     family, config = MODELS[name]
     torch.manual_seed(3)
@@ -162,7 +162,7 @@ def test_pretrained_weights_arrive_bit_for_bit(name: str, tmp_path: Path) -> Non
     assert report.probe.levels  # the backbone of one frame is compared with the source's
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", first_of(FAMILIES))
 def test_outputs_of_a_frozen_backbone_are_kept_before_the_comparison(name: str) -> None:
     model, architecture, _ = build(name, Compare.concat)
     learning = ("input_projection", "encoder", "decoder", "queries", "class_head", "box_head")

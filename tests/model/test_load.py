@@ -16,7 +16,7 @@ from detr_diff.model.families import FAMILIES
 from detr_diff.model.load import load_model
 from tests.model.sources import pretrained
 from tests.model.tiny_models import FAMILIES as TINY
-from tests.model.tiny_models import MODELS
+from tests.model.tiny_models import MODELS, first_of
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pretrained("detr", ["x", "y", "z"], tmp_path_factory.mktemp("pretrained"))
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", first_of(TINY))
 def test_our_model_computes_what_that_of_transformers_does(name: str, tmp_path: Path) -> None:
     names = ["x", "y", "z"]
     folder = pretrained(name, names, tmp_path)
@@ -59,7 +59,7 @@ def test_the_processor_comes_with_the_weights(source: Path, tmp_path: Path) -> N
     assert build_processor(architecture).size["longest_edge"] == 200
 
 
-@pytest.mark.parametrize("key", [*TINY, "detr resnet18", "detr efficientnet_b0"])
+@pytest.mark.parametrize("key", first_of([*TINY, "detr resnet18", "detr efficientnet_b0"]))
 @pytest.mark.parametrize("channels", [3, 9])
 def test_random_weights_have_live_batch_norm(key: str, channels: int) -> None:
     name, config = MODELS[key]
@@ -74,7 +74,7 @@ def test_random_weights_have_live_batch_norm(key: str, channels: int) -> None:
     assert model(torch.randn(1, channels, 64, 64), labels=labels).loss.isfinite()
 
 
-@pytest.mark.parametrize("key", [*TINY, "detr efficientnet_b0", "rt_detr timm"])
+@pytest.mark.parametrize("key", first_of([*TINY, "detr efficientnet_b0", "rt_detr timm"]))
 @pytest.mark.parametrize("live", [True, False])
 def test_the_architecture_builds_the_same_model(key: str, live: bool) -> None:
     name, config = MODELS[key]
@@ -152,6 +152,7 @@ def test_an_older_configuration_needs_no_hub(tmp_path: Path, monkeypatch: pytest
     build_model(architecture)
 
 
+@pytest.mark.exhaustive
 def test_without_a_network_there_is_one_clear_line(data_root: Path, tmp_path: Path) -> None:
     words = ["train", f"data.root={data_root}", f"runs={tmp_path}", "trainer.accelerator=cpu"]
     environment = {

@@ -47,7 +47,9 @@ def test_a_folder_says_everything(folder: Path, stored: dict[str, Tensor]) -> No
     assert source.config is not None
 
 
-@pytest.mark.parametrize("kind", ["model", "ema", "lightning", "parallel", "plain", "segmentation"])
+@pytest.mark.parametrize(
+    "kind", ["model", "ema", "lightning", "averaged", "parallel", "plain", "segmentation"]
+)
 def test_tensors_are_found_inside_a_training_checkpoint(
     kind: str, stored: dict[str, Tensor], tmp_path: Path
 ) -> None:
@@ -62,6 +64,12 @@ def test_tensors_are_found_inside_a_training_checkpoint(
         "lightning": {
             "state_dict": {f"detr.{n}": t for n, t in stored.items()} | {"x": torch.zeros(1)},
             "epoch": 1,
+        },
+        # Both the weights of the last step and their average, which is what was evaluated.
+        "averaged": {
+            "state_dict": {f"detr.{n}": t + 1 for n, t in stored.items()}
+            | {f"average.module.{n}": t for n, t in stored.items()}
+            | {"average.n_averaged": torch.zeros((), dtype=torch.int64)}
         },
         "parallel": {f"module.{name}": tensor for name, tensor in stored.items()},
         "plain": stored,

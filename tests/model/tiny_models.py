@@ -1,6 +1,9 @@
 """Every family, and DETR on every kind of backbone, as small as they get."""
 
+from collections.abc import Iterable
 from typing import Any
+
+import pytest
 
 SIZE: dict[str, Any] = {
     "d_model": 32,
@@ -66,3 +69,12 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "rt_detr timm": ("rt_detr", {**REAL_TIME, **TIMM}),
     **{f"detr {name}": ("detr", {**SIZE, "auxiliary_loss": True, "backbone": name}) for name in BACKBONES},
 }
+
+FIRST = ("detr", "rt_detr", "detr resnet18", "resnet18")
+
+
+def first_of(names: Iterable[str]) -> list[Any]:
+    """Parameters of a test; those that are none of FIRST are exhaustive."""
+    return [
+        pytest.param(name, id=name, marks=() if name in FIRST else pytest.mark.exhaustive) for name in names
+    ]

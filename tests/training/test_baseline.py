@@ -40,6 +40,7 @@ def test_blobs_are_judged_as_a_network_is(
     assert "threshold_blobs: difference=" in caplog.text
 
 
+@pytest.mark.exhaustive
 def test_blobs_need_no_checkpoint_and_keep_given_numbers(
     data_root: Path,
     tmp_path: Path,

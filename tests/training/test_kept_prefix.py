@@ -173,6 +173,7 @@ def test_losses_are_those_of_training_on_images(
         assert "val/unaligned" in ours
 
 
+@pytest.mark.exhaustive
 def test_a_broken_run_ends_like_an_unbroken_one(data_root: Path, tmp_path: Path) -> None:
     heads = STAGES["heads"] | {"epochs": 5, "patience": 1}  # that ends after two epochs
     stages = {"heads": heads, "classes": STAGES["classes"]}
@@ -227,6 +228,7 @@ def test_a_stage_runs_its_frozen_blocks_once(
     assert gone() is None  # nothing holds them in a stage that cannot use them
 
 
+@pytest.mark.exhaustive
 def test_jobs_share_what_is_on_disk(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(shutil.copytree(data_root, tmp_path / "data"))
     made = passes(monkeypatch)
