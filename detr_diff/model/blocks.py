@@ -1,35 +1,14 @@
 """Blocks of a DETR: parameter groups, freezing."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import nn
 
-from detr_diff.model.backbone import backbone_blocks
-from detr_diff.model.families import BACKBONE, BLOCKS, Family
-
-
-class BlockMap:
-    """Which block the parameters and modules of a model belong to.
-
-    Args:
-        detr: The model.
-        family: Its DETR variant.
-    """
-
-    def __init__(self, detr: nn.Module, family: Family) -> None:
-        self.family = family
-        self._in_backbone = backbone_blocks(detr)
-
-    def of(self, name: str) -> str | None:
-        """The block of a parameter, or of a module whose name ends in a dot.
-
-        None for a module above all blocks.
-        """
-        if name.startswith(BACKBONE):
-            return self._in_backbone(name.removeprefix(BACKBONE))
-        return next((b for b, pattern in self.family.blocks.items() if re.match(pattern, name)), None)
+from detr_diff.model.block_map import BlockMap
+from detr_diff.model.families import BLOCKS, Family
+from detr_diff.model.selection import ParameterNames, multiples, prefixes
 
 
 def parameters_by_block(detr: nn.Module, family: Family) -> dict[str, list[nn.Parameter]]:
@@ -48,35 +27,78 @@ def parameters_by_block(detr: nn.Module, family: Family) -> dict[str, list[nn.Pa
     return {block: parameters for block, parameters in groups.items() if parameters}
 
 
-def parameter_groups(detr: nn.Module, family: Family, weight_decay: float) -> list[dict[str, Any]]:
-    """Optimizer groups: one per block, split into decayed weights and undecayed norms and biases.
+def parameter_groups(
+    detr: nn.Module,
+    family: Family,
+    weight_decay: float,
+    table: Mapping[str, float] | None = None,
+    layer_decay: float | None = None,
+) -> list[dict[str, Any]]:
+    """Optimizer groups by block, by weight decay (norms and biases have none) and by multiple.
 
     Frozen parameters are included. AdamW skips what has no gradient, and a layout that never
     changes is what lets the optimizer state, which torch restores by position, load correctly.
 
+    Args:
+        detr: The model.
+        family: Its DETR variant.
+        weight_decay: Of weights.
+        table: Words of a selection to the multiple of the block's rate, see selection.py.
+        layer_decay: Factor from each layer to the one below it (Clark et al. 2020,
+            arXiv:2003.10555).
+
     Returns:
-        Groups with the keys params, weight_decay, and block.
+        Groups with the keys params, weight_decay, block, and multiple.
+
+    Raises:
+        SettingError: A word that matches nothing.
     """
-    groups = []
-    for block, parameters in parameters_by_block(detr, family).items():
-        for decay in (True, False):
-            chosen = [p for p in parameters if (p.ndim > 1) is decay]
-            if chosen:
-                settings = {"block": block, "weight_decay": weight_decay if decay else 0.0}
-                groups.append({"params": chosen, **settings})
-    return groups
+    names = ParameterNames(detr, family)
+    factors = multiples(names, table or {}, layer_decay, "optimizer.multiples")
+    groups: dict[tuple[str, bool, float], dict[str, Any]] = {}
+    for name, parameter in detr.named_parameters():
+        block, decay, factor = names.blocks[name], parameter.ndim > 1, factors[name]
+        settings = {
+            "params": [],
+            "block": block,
+            "weight_decay": weight_decay if decay else 0.0,
+            "multiple": factor,
+        }
+        groups.setdefault((block, decay, factor), settings)["params"].append(parameter)
+    order = {key: index for index, key in enumerate(groups)}
+    keys = sorted(groups, key=lambda key: (BLOCKS.index(key[0]), not key[1], order[key]))
+    return [groups[key] for key in keys]
 
 
 def set_learning(detr: nn.Module, family: Family, learning: Collection[str]) -> None:
-    """Let the named blocks learn and freeze all others.
+    """Let some parameters learn and freeze all others.
 
-    A frozen block gets no gradients, and its batch norm and dropout are in evaluation mode, so
+    What is frozen gets no gradients, and its batch norm and dropout are in evaluation mode, so
     that nothing in it changes. Call it again after every `train()`.
+
+    Args:
+        detr: The model.
+        family: Its DETR variant.
+        learning: Words of a selection, see selection.py; the names of blocks are the simplest.
+
+    Raises:
+        SettingError: A word that matches nothing.
     """
-    blocks = BlockMap(detr, family)
+    names = ParameterNames(detr, family)
+    chosen = names.select(learning, "learn")
     for name, parameter in detr.named_parameters():
         fixed = family.fixed is not None and re.match(family.fixed, name) is not None
-        parameter.requires_grad_(blocks.of(name) in learning and not fixed)
+        parameter.requires_grad_(name in chosen and not fixed)
+    blocks = BlockMap(detr, family)
+    whole = dict.fromkeys(BLOCKS, True) | {names.blocks[n]: False for n in names.blocks.keys() - chosen}
+    some = {names.blocks[name] for name in chosen}
+    around, around_chosen = prefixes(names.blocks), prefixes(chosen)
+    modes: dict[str, bool] = {}
     for name, module in detr.named_modules():
         block = blocks.of(f"{name}.")
-        module.training = block is None or block in learning
+        if block is None or block not in some or whole[block]:
+            modes[name] = block is None or block in some
+        else:
+            # Part of the block learns. A dropout goes with the module that it is in.
+            modes[name] = name in around_chosen if name in around else modes[name.rpartition(".")[0]]
+        module.training = modes[name]

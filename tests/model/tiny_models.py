@@ -1,6 +1,13 @@
 """Every family, and DETR on every kind of backbone, as small as they get."""
 
+from functools import cache
 from typing import Any
+
+from torch import nn
+
+from detr_diff.model.families import FAMILIES as TABLE
+from detr_diff.model.families import Family
+from detr_diff.model.load import load_model
 
 SIZE: dict[str, Any] = {
     "d_model": 32,
@@ -52,7 +59,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "deformable_detr": {**SIZE, "auxiliary_loss": True, "num_feature_levels": 3, "backbone_config": PYRAMID},
     "rt_detr": REAL_TIME,
     "rt_detr_v2": REAL_TIME,
-    "d_fine": {**REAL_TIME, "backbone_config": HGNET},
+    "d_fine": {**REAL_TIME, "backbone_config": HGNET, "depth_mult": 0.33},
 }
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "efficientnet_b0", "mobilenetv3_small_100")
 
@@ -66,3 +73,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "rt_detr timm": ("rt_detr", {**REAL_TIME, **TIMM}),
     **{f"detr {name}": ("detr", {**SIZE, "auxiliary_loss": True, "backbone": name}) for name in BACKBONES},
 }
+
+
+@cache
+def built(key: str) -> tuple[nn.Module, Family]:
+    """A model with two classes for all tests that do not mind its weights."""
+    name, config = MODELS[key]
+    return load_model(name, ["a", "b"], config=config)[0], TABLE[name]
