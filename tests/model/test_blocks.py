@@ -5,19 +5,21 @@ from torch.optim import AdamW
 
 from detr_diff.errors import SettingError
 from detr_diff.model.block_map import BlockMap
-from detr_diff.model.blocks import parameter_groups, parameters_by_block, set_learning
+from detr_diff.model.blocks import rate_groups, set_learning
 from detr_diff.model.families import ALIASES, BACKBONE, BLOCKS, FAMILIES, expand
-from tests.model.tiny_models import BACKBONES, MODELS, built
+from detr_diff.model.selection import ParameterNames
+from tests.model.tiny_models import BACKBONES, MODELS, build, built, grouped
 from tests.model.tiny_models import FAMILIES as TINY
 
 
 @pytest.mark.parametrize("key", MODELS)
 def test_groups_cover_every_parameter_once(key: str) -> None:
     model, family = built(key)
-    groups = parameter_groups(model, family, 0.01)
+    groups = grouped(model, family, 0.01)
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
-    assert list(parameters_by_block(model, family)) == list(BLOCKS)
+    blocks = [group.block for group in rate_groups(ParameterNames(model, family))]
+    assert blocks == list(BLOCKS)
     for group in groups:
         decays = group["weight_decay"] > 0
         assert all((parameter.ndim > 1) is decays for parameter in group["params"])
@@ -39,7 +41,7 @@ def test_frozen_blocks_do_not_change(key: str, learn: list[str]) -> None:
     torch.manual_seed(0)
     model, family = built(key)
     learning = expand(learn, "here")
-    groups = parameter_groups(model, family, 0.5)
+    groups = grouped(model, family, 0.5)
     optimizer = AdamW([{**group, "lr": 0.01} for group in groups])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([1])}] * 2
@@ -70,6 +72,19 @@ def test_dropout_of_a_frozen_block_is_off() -> None:
     assert modes["class_head"] is modes["box_head"] is True
 
 
+def test_heads_in_a_frozen_decoder_learn_after_every_layer() -> None:
+    """D-FINE scores the queries after each layer only while its decoder is in training mode."""
+    model, family = build("d_fine")
+    set_learning(model, family, ["heads"])
+    assert not any(module.training for module in model.model.decoder.layers.modules())
+    labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([1])}] * 2
+    model(pixel_values=torch.randn(2, 3, 64, 64), labels=labels).loss.backward()
+    for layer in (0, 1):
+        gradient = model.class_embed[layer].weight.grad
+        assert gradient is not None, layer
+        assert gradient.any(), layer
+
+
 @pytest.mark.parametrize(
     ("backbone", "ends"),
     [
@@ -89,7 +104,7 @@ def test_a_block_ends_where_the_stride_does(backbone: str, ends: tuple[str, ...]
 
 def test_a_parameter_outside_all_blocks_is_an_error() -> None:
     with pytest.raises(ValueError, match="parameter 0.weight belongs to no block"):
-        parameters_by_block(nn.Sequential(nn.Linear(2, 2)), FAMILIES["detr"])
+        ParameterNames(nn.Sequential(nn.Linear(2, 2)), FAMILIES["detr"])
 
 
 def test_an_unknown_block_is_named_with_near_ones() -> None:

@@ -7,17 +7,11 @@ from torch import nn
 from torch.optim import AdamW
 
 from detr_diff.errors import SettingError
-from detr_diff.model.blocks import parameter_groups, set_learning
-from detr_diff.model.families import BLOCKS, FAMILIES
-from detr_diff.model.load import load_model
+from detr_diff.model.blocks import rate_groups, set_learning
+from detr_diff.model.families import ALIASES, BLOCKS
 from detr_diff.model.selection import ParameterNames
-from tests.model.tiny_models import MODELS, built
-
-
-def build(key: str, **changes: Any) -> tuple[nn.Module, Any]:
-    """A model of its own."""
-    name, config = MODELS[key]
-    return load_model(name, ["a", "b"], config={**config, **changes})[0], FAMILIES[name]
+from tests.model.tiny_models import FAMILIES as TINY
+from tests.model.tiny_models import MODELS, build, built, grouped
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +49,33 @@ def test_layers_of_a_block_are_the_block(key: str) -> None:
         assert len(names.layers("decoder")) == 2
 
 
+def test_layers_of_several_blocks_are_one_stack(deep: tuple[nn.Module, Any]) -> None:
+    names = ParameterNames(*deep)
+    # Three layers of the encoder and four of the decoder; the projection goes with the first, the
+    # queries with the last.
+    stack = names.layers(*ALIASES["transformer"])
+    assert len(stack) == 7
+    assert "model.input_projection.weight" in stack[0]
+    assert "model.query_position_embeddings.weight" in stack[-1]
+    assert names.select(["transformer[-4:]"], "x") == names.select(["decoder", "queries"], "x")
+    # Two residual blocks in each of four stages; the stem goes with the first.
+    first = names.select(["backbone[:1]"], "x")
+    assert {names.blocks[name] for name in first} == {"stem", "layer1"}
+    assert names.select(["backbone[-2:]"], "x") == names.select(["layer4"], "x")
+    both = names.select(["backbone[:-3]"], "x"), names.select(["backbone[-3:]"], "x")
+    assert not both[0] & both[1]
+    assert both[0] | both[1] == names.select(["backbone"], "x")
+    assert names.select(["heads[-1:]"], "x") == names.select(["heads"], "x")
+
+
+def test_what_is_frozen_wins(deep: tuple[nn.Module, Any]) -> None:
+    names = ParameterNames(*deep)
+    chosen = names.learning(["all"], ["backbone[:-3]", "/.*norm.*/"], "stages.a")
+    assert names.blocks.keys() - chosen == names.select(["backbone[:-3]", "/.*norm.*/"], "x")
+    with pytest.raises(SettingError, match=re.escape("stages.a.freeze: /x/ matches no parameter")):
+        names.learning(["all"], ["/x/"], "stages.a")
+
+
 def test_an_expression_matches_whole_names(deep: tuple[nn.Module, Any]) -> None:
     names = ParameterNames(*deep)
     found = names.select([r"/.*self_attn\.[qk]_proj\.weight/"], "learn")
@@ -66,8 +87,13 @@ def test_an_expression_matches_whole_names(deep: tuple[nn.Module, Any]) -> None:
     ("word", "message"),
     [
         ("encodr", "here: unknown block 'encodr', did you mean encoder"),
-        ("heads[-1:]", "here: unknown block 'heads'"),
-        ("decoder[7:]", "here: decoder[7:] matches no parameter, the block has fewer layers"),
+        ("encodr[-1:]", "here: unknown block 'encodr', did you mean encoder"),
+        ("decoder[7:]", "here: decoder[7:] matches no parameter, decoder has 4 layers"),
+        ("backbone[8:]", "here: backbone[8:] matches no parameter, backbone has 8 layers"),
+        (
+            "/layer3/",
+            "here: /layer3/ matches no parameter, it must match a whole name, as /.*layer3.*/, which ",
+        ),
         ("/model.decodr.layers/", "layers/ matches no parameter, did you mean model.decoder.layers"),
         ("/xyz/", "here: /xyz/ matches no parameter, names are like model.backbone.model.conv1.weight"),
         ("/(/", "here: /(/ is no regular expression"),
@@ -78,13 +104,13 @@ def test_a_word_that_means_nothing_is_told(word: str, message: str, deep: tuple[
         ParameterNames(*deep).select([word], "here")
 
 
-@pytest.mark.parametrize("key", ["detr", "rt_detr", "d_fine"])
+@pytest.mark.parametrize("key", TINY)
 def test_what_is_not_chosen_does_not_change(key: str) -> None:
     torch.manual_seed(0)
-    model, family = built(key)
+    model, family = build(key)
     words = ["decoder[-1:]", "layer2", "/.*bbox.*/"]
     chosen = ParameterNames(model, family).select(words, "learn")
-    optimizer = AdamW([{**group, "lr": 0.01} for group in parameter_groups(model, family, 0.5)])
+    optimizer = AdamW([{**group, "lr": 0.01} for group in grouped(model, family, 0.5)])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([1])}] * 2
     for _ in range(5):
@@ -118,7 +144,7 @@ def test_dropout_goes_with_its_layer() -> None:
 def test_multiples_split_groups_and_lose_nothing(key: str) -> None:
     model, family = built(key)
     table = {"backbone": 0.1, "decoder[-1:]": 2.0, "/.*bias/": 0.0}
-    groups = parameter_groups(model, family, 0.1, table, layer_decay=0.5)
+    groups = grouped(model, family, 0.1, table, layer_decay=0.5)
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
     rate = {id(p): group["multiple"] for group in groups for p in group["params"]}
@@ -129,13 +155,13 @@ def test_multiples_split_groups_and_lose_nothing(key: str) -> None:
 
 def test_multiples_are_those_of_the_table(deep: tuple[nn.Module, Any]) -> None:
     model, family = deep
-    groups = parameter_groups(model, family, 0.1, {"all": 0.5, "backbone": 0.1, "stem": 0.0})
+    groups = grouped(model, family, 0.1, {"all": 0.5, "backbone": 0.1, "stem": 0.0})
     assert {group["block"]: group["multiple"] for group in groups} == {
         **dict.fromkeys(BLOCKS, 0.5),
         **dict.fromkeys(("layer1", "layer2", "layer3", "layer4"), 0.1),
         "stem": 0.0,
     }
-    plain = parameter_groups(model, family, 0.1)
+    plain = grouped(model, family, 0.1)
     assert [group["block"] for group in groups] == [group["block"] for group in plain]
     assert {group["multiple"] for group in plain} == {1.0}
 
@@ -143,7 +169,7 @@ def test_multiples_are_those_of_the_table(deep: tuple[nn.Module, Any]) -> None:
 def test_rates_decay_by_depth(deep: tuple[nn.Module, Any]) -> None:
     """Heads 1, then a half for each of 4 + 3 layers, the projection, and 2 residual blocks a stage."""
     model, family = deep
-    groups = parameter_groups(model, family, 0.1, layer_decay=0.5)
+    groups = grouped(model, family, 0.1, layer_decay=0.5)
     rate = {id(p): group["multiple"] for group in groups for p in group["params"]}
     expected = {
         "class_labels_classifier.weight": 0,
@@ -169,11 +195,19 @@ def test_rates_decay_by_depth(deep: tuple[nn.Module, Any]) -> None:
     [
         ({"headz": 2}, None, "optimizer.multiples: unknown block 'headz', did you mean heads"),
         ({"heads": -1}, None, "optimizer.multiples.heads=-1: a number from 0"),
-        ({}, 1.5, "layer_decay=1.5: a factor above 0, at most 1"),
+        ([2], None, "optimizer.multiples=[2]: a map of blocks, layers or expressions to factors"),
+        ({"/.*nrm/": 2}, None, "optimizer.multiples: /.*nrm/ matches no parameter"),
+        ({}, 1.5, "optimizer.layer_decay=1.5: a factor above 0, at most 1"),
     ],
 )
 def test_a_wrong_multiple_is_told(
     table: dict[str, float], layer_decay: float | None, message: str, deep: tuple[nn.Module, Any]
 ) -> None:
     with pytest.raises(SettingError, match=re.escape(message)):
-        parameter_groups(*deep, 0.1, table, layer_decay)
+        grouped(*deep, 0.1, table, layer_decay)
+
+
+def test_a_divided_block_has_a_group_for_each_multiple(deep: tuple[nn.Module, Any]) -> None:
+    groups = rate_groups(ParameterNames(*deep), {"decoder[-1:]": 2.0, "stem": 0.5})
+    labels = [group.label for group in groups if group.block in ("stem", "encoder", "decoder")]
+    assert labels == ["stem x0.5", "encoder", "decoder x1", "decoder x2"]

@@ -5,9 +5,11 @@ from typing import Any
 
 from torch import nn
 
+from detr_diff.model.blocks import parameter_groups, rate_groups
 from detr_diff.model.families import FAMILIES as TABLE
 from detr_diff.model.families import Family
 from detr_diff.model.load import load_model
+from detr_diff.model.selection import ParameterNames
 
 SIZE: dict[str, Any] = {
     "d_model": 32,
@@ -75,8 +77,21 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def build(key: str, **changes: Any) -> tuple[nn.Module, Family]:
+    """A model of a test's own."""
+    name, config = MODELS[key]
+    return load_model(name, ["a", "b"], config={**config, **changes})[0], TABLE[name]
+
+
+def grouped(
+    model: nn.Module, family: Family, weight_decay: float, *settings: Any, **named: Any
+) -> list[dict[str, Any]]:
+    """The optimizer groups of a model, see rate_groups() and parameter_groups()."""
+    groups = rate_groups(ParameterNames(model, family), *settings, **named)
+    return parameter_groups(model, groups, weight_decay)
+
+
 @cache
 def built(key: str) -> tuple[nn.Module, Family]:
     """A model with two classes for all tests that do not mind its weights."""
-    name, config = MODELS[key]
-    return load_model(name, ["a", "b"], config=config)[0], TABLE[name]
+    return build(key)
