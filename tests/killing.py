@@ -44,6 +44,17 @@ EARLY = (
     "compile=eager",
     "checkpoint.every_n_steps=2",
 )
+# Layers, expressions, multiples and decay by depth; stages end and begin between the kills.
+CHOSEN = (
+    "stages.first.learn=[heads, 'decoder[-1:]', /.*norm.*/]",
+    "stages.second.epochs=2",
+    "+stages.second.freeze='backbone[:-2]'",
+    "optimizer.multiples={backbone: 0.1, /.*bias/: 0.5}",
+    "optimizer.layer_decay=0.7",
+    "data.subset=8",
+    "checkpoint.every_n_steps=1",
+    "overlays=0",
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,17 @@ from detr_diff.cli import main
 from detr_diff.errors import UserError
 from detr_diff.training.checkpoints import newest
 from tests.conftest import TINY
-from tests.killing import EARLY, STAGED, Kill, assert_same_end, random_kills, run_and_kill, timed
+from tests.killing import (
+    CHOSEN,
+    EARLY,
+    STAGED,
+    Kill,
+    assert_same_end,
+    load,
+    random_kills,
+    run_and_kill,
+    timed,
+)
 
 
 def words(data_root: Path, runs: Path, *extra: str) -> list[str]:
@@ -39,6 +49,22 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     assert set(codes[:-1]) <= {-9, -15, -10, 75}
     assert codes[-1] == 0
     assert_same_end(tmp_path / "killed/train", tmp_path / "unbroken/train")
+
+
+def test_a_run_killed_in_a_stage_of_layers_and_expressions_ends_the_same(
+    data_root: Path, tmp_path: Path
+) -> None:
+    assert run_and_kill(words(data_root, tmp_path / "unbroken", *CHOSEN), []) == [0]
+    codes = run_and_kill(
+        words(data_root, tmp_path / "killed", *CHOSEN), [Kill("write", 2), Kill("commit", 4)]
+    )
+    assert codes == [-9, -9, 0]
+    assert_same_end(tmp_path / "killed/train", tmp_path / "unbroken/train")
+    last = load(tmp_path / "killed/train/checkpoints/last.ckpt")
+    multiples = {group["multiple"] for group in last["optimizer_states"][0]["param_groups"]}
+    assert len(multiples) > 8
+    said = (tmp_path / "killed/train/train.log").read_text()
+    assert "part of encoder" in said
 
 
 def test_resume_without_anything_begins(data_root: Path, tmp_path: Path) -> None:

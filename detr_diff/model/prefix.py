@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_diff.model.blocks import BlockMap
+from detr_diff.model.block_map import BlockMap
 from detr_diff.model.cuts import Cut
 from detr_diff.model.families import BLOCKS, Family
 
@@ -24,8 +24,8 @@ def deepest_cut(family: Family, learning: Collection[str]) -> Cut | None:
 
     Args:
         family: The DETR variant.
-        learning: The blocks that learn. All others must be in evaluation mode, see
-            `blocks.set_learning`.
+        learning: The blocks in which something learns. All others must be in evaluation mode,
+            see `blocks.let_learn`.
     """
     possible = [cut for cut in family.cuts if not set(blocks_before(cut)) & set(learning)]
     return max(possible, key=lambda cut: BLOCKS.index(cut.last), default=None)

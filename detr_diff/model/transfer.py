@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detr_diff.choices import Channels, ClassHead, Mismatch, Queries
 from detr_diff.errors import SettingError
-from detr_diff.model.blocks import BlockMap
+from detr_diff.model.block_map import BlockMap
 from detr_diff.model.class_rows import ClassRows, match_classes
 from detr_diff.model.families import BACKBONE, Family
 from detr_diff.model.fitting import common_part, fit_channels, fit_rows, is_transposed, resampled

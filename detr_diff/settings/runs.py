@@ -116,6 +116,8 @@ class OptimizerSettings:
     """AdamW."""
 
     weight_decay: float = MISSING
+    multiples: Any = MISSING
+    layer_decay: Optional[float] = MISSING
 
 
 @dataclass

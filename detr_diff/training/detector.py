@@ -20,10 +20,12 @@ from detr_diff.data.sampler import seed_for
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
-from detr_diff.model.blocks import parameter_groups
+from detr_diff.model.blocks import parameter_groups, rate_groups
 from detr_diff.model.prefix import deepest_cut, replay
+from detr_diff.model.selection import ParameterNames
 from detr_diff.training.ema import WeightAverage
 from detr_diff.training.loss_scale import step_loss
+from detr_diff.training.rates import set_rates
 from detr_diff.training.stages import Stage, StagePlan, Timeline
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class Detector(LightningModule):
         ema_decay: Of the averaged weights, which are then those that are evaluated; None: no average.
         seed: Dropout and denoising are drawn from (seed, epoch, batch, process).
         detr: The model, when it is already built and perhaps pretrained.
+        multiples: Words of a selection to multiples of the rates of the stages.
+        layer_decay: What the rates are multiplied by from each layer to the one below it.
     """
 
     def __init__(
@@ -59,12 +63,13 @@ class Detector(LightningModule):
         ema_decay: float | None = None,
         seed: int = 0,
         detr: nn.Module | None = None,
+        multiples: Mapping[str, float] | None = None,
+        layer_decay: float | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["detr"], logger=False)
         self.architecture = Architecture.from_settings(architecture)
         self.comparison = Comparison.from_settings(comparison)
-        self.plan = StagePlan.from_settings(stages)
         self.ended: dict[int, int] = {}
         self.weight_decay = weight_decay
         self.normalize = Normalize(normalize)
@@ -75,6 +80,9 @@ class Detector(LightningModule):
         self.detr = build_model(self.architecture) if detr is None else detr
         # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
         self.detr.requires_grad_(True)
+        named = ParameterNames(self.detr, self.family)
+        self.plan = StagePlan.from_settings(stages).bound(named)
+        self.rate_groups = rate_groups(named, multiples, layer_decay)
         # Convolutions are faster on it. And torch 2.15 gives wrong gradients of batch norm for a
         # single image in the other layout, when they come from a transposed view as in RT-DETR.
         self.detr.to(memory_format=torch.channels_last)
@@ -130,10 +138,7 @@ class Detector(LightningModule):
         return Contents(*self.trainer.strategy.reduce(counts, reduce_op="sum").tolist())
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        timeline = self.timeline
-        for group in optimizer.param_groups:
-            group["lr"] = timeline.rate(group["block"], self.global_step)
-        self.log_dict({f"lr/{group['block']}": float(group["lr"]) for group in optimizer.param_groups})
+        self.log_dict(set_rates(optimizer, self.timeline, self.global_step))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -186,7 +191,7 @@ class Detector(LightningModule):
         return round(float(self.score_threshold), 4)
 
     def configure_optimizers(self) -> Any:
-        groups = parameter_groups(self.detr, self.family, self.weight_decay)
+        groups = parameter_groups(self.detr, self.rate_groups, self.weight_decay)
         # Lightning refuses to clip with a fused optimizer under mixed precision.
         fused = not str(self.trainer.precision).endswith("-mixed")
         # The rate of every step is set before it, see on_before_optimizer_step.
@@ -225,7 +230,7 @@ class Detector(LightningModule):
         if batch.kept is None:
             images = batch.images.contiguous(memory_format=torch.channels_last)
             return model(pixel_values=images, pixel_mask=batch.masks, **labels)
-        cut = deepest_cut(self.family, self.timeline.at_epoch(self.current_epoch).stage.learn)
+        cut = deepest_cut(self.family, self.timeline.at_epoch(self.current_epoch).stage.blocks)
         assert cut is not None
         with replay(model, cut, batch.kept):
             return model(pixel_values=batch.images, **labels)

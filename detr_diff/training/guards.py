@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detr_diff.data.dataset import Batch, collate
 from detr_diff.data.sampler import SampleKey
 from detr_diff.errors import SettingError, UserError
-from detr_diff.model.blocks import parameters_by_block, set_learning
+from detr_diff.model.blocks import RateGroup, let_learn, parameter_groups
 from detr_diff.training.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -117,16 +117,20 @@ def _broken(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
-def require_learning(stages: Iterable[Stage], detr: nn.Module, family: Any) -> None:
+def require_learning(stages: Iterable[Stage], groups: Sequence[RateGroup]) -> None:
     """Refuse a stage in which no parameter learns.
 
+    Args:
+        stages: Of a plan that is bound to the model.
+        groups: Its parameters.
+
     Raises:
-        SettingError: The model has no parameters in the blocks that learn, or their rate is 0.
+        SettingError: Nothing is chosen that the model has, or the rate of all that is chosen is 0.
     """
-    present = {block for block, parameters in parameters_by_block(detr, family).items() if parameters}
     for stage in stages:
-        if not any(stage.rates[block] for block in stage.learn if block in present):
-            having = ", ".join(sorted(present))
+        learns = (stage.rates.get(g.block) and g.multiple for g in groups if stage.chosen & set(g.names))
+        if not any(learns):
+            having = ", ".join(dict.fromkeys(group.block for group in groups))
             raise SettingError(f"stages.{stage.name}: nothing learns; blocks with parameters: {having}")
 
 
@@ -188,11 +192,9 @@ class FirstBatchGuard(Callback):
     def _learn(self, detector: Any, batch: Batch) -> list[float]:
         stage = detector.plan.stages[0]
         detr = copy.deepcopy(detector.detr).train()
-        set_learning(detr, detector.family, stage.learn)
-        groups = [
-            {"params": parameters, "lr": stage.rates.get(block, 0.0)}
-            for block, parameters in parameters_by_block(detr, detector.family).items()
-        ]
+        let_learn(detr, detector.family, stage.chosen)
+        groups = parameter_groups(detr, detector.rate_groups, 0.0)
+        groups = [{**g, "lr": stage.rates.get(g["block"], 0.0) * g["multiple"]} for g in groups]
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
         labels = [{key: target[key] for key in ("boxes", "class_labels")} for target in batch.targets]
         images = batch.images.contiguous(memory_format=torch.channels_last)

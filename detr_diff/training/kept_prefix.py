@@ -55,7 +55,7 @@ class KeptPrefix:
 
     def possible(self, plan: StagePlan) -> bool:
         """Whether there may be anything to keep in some stage."""
-        cuts = (deepest_cut(self.detector.family, stage.learn) for stage in plan.stages)
+        cuts = (deepest_cut(self.detector.family, stage.blocks) for stage in plan.stages)
         return self.where is not Cache.off and any(cuts)
 
     def at(self, epoch: int) -> Mapping[str, KeptOutputs]:
@@ -66,7 +66,7 @@ class KeptPrefix:
             UserError: The disk is full.
         """
         span = self.detector.timeline.at_epoch(epoch)
-        cut = deepest_cut(self.detector.family, span.stage.learn)
+        cut = deepest_cut(self.detector.family, span.stage.blocks)
         if cut is None or self.where is Cache.off:
             self._key, self._made, self._kept = None, (), {}
             return {}
@@ -98,7 +98,7 @@ class KeptPrefix:
         """
         before = set(blocks_before(cut))
         earlier = (one for one in self.detector.timeline.spans if one.first_epoch < span.first_epoch)
-        learned = any(before & set(one.stage.learn) for one in earlier)
+        learned = any(before & set(one.stage.blocks) for one in earlier)
         lag = self.detector.average is not None and learned
         return ["train"] if lag or _limited(self.detector.trainer.limit_val_batches) else ["train", "val"]
 

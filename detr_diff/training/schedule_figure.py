@@ -22,6 +22,7 @@ COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
     *("#882255", "#999933", "#AA4499", "#8C8C8C"),
 )
+STYLES = ("-", "--", ":")  # when there are more curves than colours
 SHADES = ("#f4f4f4", "#e3e7ec")
 APART = 15.0  # a log axis when the peaks are more than so many times apart
 LINE = 110  # letters of the legend that fit beside each other
@@ -87,6 +88,7 @@ def schedule_figure(
         axes.plot(
             *_with_gaps(at, curve),
             color=COLOURS[number % len(COLOURS)],
+            linestyle=STYLES[number // len(COLOURS) % len(STYLES)],
             linewidth=width,
             label=label,
             solid_joinstyle="round",

@@ -5,14 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
-from rich.table import Table
 
 from detr_diff.errors import SettingError, nearest
-from detr_diff.model.blocks import parameters_by_block, set_learning
-from detr_diff.model.families import ALIASES, contract
+from detr_diff.model.blocks import let_learn
+from detr_diff.model.families import ALIASES
 from detr_diff.text import render
 from detr_diff.training.schedule_figure import Span as StageSpan
 from detr_diff.training.schedule_figure import draw_schedule, drawn_steps
+from detr_diff.training.stage_tables import (
+    plan_table,
+    planned_rates,
+    stage_figures,
+    stage_rows,
+    stage_table,
+)
 from detr_diff.training.stages import Span, ended_early
 
 log = logging.getLogger(__name__)
@@ -53,7 +59,7 @@ class StagedFinetuning(Callback):
         self.announced = False
         self._apply(trainer, pl_module)
         if trainer.is_global_zero:
-            log.info("%s", render(_plan_table(pl_module)))
+            log.info("%s", render(plan_table(pl_module.timeline, pl_module.detr, pl_module.rate_groups)))
             self._draw(pl_module)
         # A run that was killed after its last epoch has nothing left to do.
         trainer.should_stop = trainer.should_stop or trainer.current_epoch >= pl_module.timeline.epochs
@@ -93,7 +99,7 @@ class StagedFinetuning(Callback):
     def _apply(self, trainer: Trainer, detector: Any) -> Span:
         span: Span = detector.timeline.at_epoch(trainer.current_epoch)
         detector.train()
-        set_learning(detector.detr, detector.family, span.stage.learn)
+        let_learn(detector.detr, detector.family, span.stage.chosen)
         return span
 
     def _draw(self, detector: Any) -> None:
@@ -104,48 +110,13 @@ class StagedFinetuning(Callback):
             for span in timeline.spans
         ]
         steps = drawn_steps(spans)
-        blocks = parameters_by_block(detector.detr, detector.family)
-        rates = {block: [timeline.rate(block, step) for step in steps] for block in blocks}
+        rates = planned_rates(detector.rate_groups, timeline, steps)
         draw_schedule(self.folder / "schedule.png", spans, rates, steps, ALIASES)
 
     def _announce(self, detector: Any, span: Span) -> dict[str, float]:
         """Say what learns from now on, on the console and in the log; the same as figures."""
         stage = span.stage
+        rows = stage_rows(detector.detr, detector.rate_groups, stage)
         title = f"stage {span.number} of {len(detector.plan.stages)}: {stage.name}, {stage.epochs} epochs"
-        table = Table("block", "parameters", "trainable", "peak learning rate", title=title)
-        figures: dict[str, float] = {"stage": float(span.number), "trainable_parameters": 0.0}
-        total = 0
-        for block, parameters in parameters_by_block(detector.detr, detector.family).items():
-            count = sum(p.numel() for p in parameters)
-            trainable = sum(p.numel() for p in parameters if p.requires_grad)
-            rate = stage.rates.get(block, 0.0)
-            total += count
-            figures["trainable_parameters"] += trainable
-            figures |= {f"trainable/{block}": float(trainable), f"peak_lr/{block}": rate}
-            table.add_row(block, f"{count:,}", f"{trainable:,}", f"{rate:g}" if trainable else "frozen")
-        table.add_section()
-        table.add_row("all", f"{total:,}", f"{int(figures['trainable_parameters']):,}", "")
-        log.info("%s", render(table))
-        return figures
-
-
-def _plan_table(detector: Any) -> Table:
-    """All stages, before the first of them."""
-    table = Table("stage", "epochs", "steps", "blocks that learn", "parameters", "peak learning rate")
-    table.title = "plan"
-    counts = {
-        block: sum(p.numel() for p in parameters)
-        for block, parameters in parameters_by_block(detector.detr, detector.family).items()
-    }
-    for span in detector.timeline.spans:
-        learning = [block for block in span.stage.learn if block in counts]
-        rates = sorted({span.stage.rates[block] for block in learning}, reverse=True)
-        table.add_row(
-            span.stage.name,
-            str(span.epochs),
-            str(span.epochs * span.steps_per_epoch),
-            ", ".join(contract(learning)),
-            f"{sum(counts[block] for block in learning):,}",
-            ", ".join(f"{rate:g}" for rate in rates),
-        )
-    return table
+        log.info("%s", render(stage_table(rows, title)))
+        return {"stage": float(span.number), **stage_figures(rows)}

@@ -1,12 +1,13 @@
 """The stages of a training: which blocks learn, how fast, and for how long."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from detr_diff.choices import Augment, Schedule
 from detr_diff.errors import SettingError, nearest
-from detr_diff.model.families import expand
+from detr_diff.model.families import BLOCKS, expand
+from detr_diff.model.selection import ParameterNames, blocks_meant, is_block
 from detr_diff.training.schedules import factor
 
 
@@ -17,7 +18,9 @@ class Stage:
     Attributes:
         name: For people.
         epochs: How many.
-        learn: The blocks that learn; aliases (all, backbone, transformer, heads) are understood.
+        learn: What learns: blocks, aliases (all, backbone, transformer, heads), some of their layers
+            (`decoder[-2:]`), or expressions (`/.*norm.*/`); see ParameterNames.
+        freeze: What of it does not, in the same words.
         lr: Peak learning rate, one for all blocks or a map from block or alias to rate, in which
             later entries win.
         schedule: constant, linear or cosine.
@@ -27,11 +30,15 @@ class Stage:
         augment: How much the training pairs are varied; None: as data.augment says.
         patience: The stage ends early after so many validations without a better monitor; None:
             never.
+        blocks: In which something may learn; in a bound stage, in which something does.
+        rates: Of each of them.
+        chosen: In a bound stage, the names of the parameters that learn.
     """
 
     name: str
     epochs: int
     learn: tuple[str, ...] = ("all",)
+    freeze: tuple[str, ...] = ()
     lr: float | Mapping[str, float] = 1e-4
     schedule: Schedule = Schedule.cosine
     cycles: int = 5
@@ -39,7 +46,9 @@ class Stage:
     batch_size: int | None = None
     augment: Augment | None = None
     patience: int | None = None
+    blocks: tuple[str, ...] = field(init=False, repr=False, compare=False)
     rates: Mapping[str, float] = field(init=False, repr=False, compare=False)
+    chosen: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         where = f"stages.{self.name}"
@@ -57,21 +66,49 @@ class Stage:
             if self.augment not in list(Augment):
                 raise SettingError(f"{where}.augment={self.augment}: {nearest(self.augment, Augment)}")
             object.__setattr__(self, "augment", Augment(self.augment))
-        learn = expand(list(self.learn), f"{where}.learn")
-        if not learn:
+        for name in ("learn", "freeze"):
+            words: tuple[str, ...] = getattr(self, name)
+            plain = expand([word for word in words if is_block(word)], f"{where}.{name}")
+            others = dict.fromkeys(word for word in words if not is_block(word))
+            object.__setattr__(self, name, (*plain, *others))
+        if not self.learn:
             raise SettingError(f"{where}.learn: no block learns")
-        object.__setattr__(self, "learn", learn)
-        rates = dict.fromkeys(learn, 0.0)
+        meant = {block for word in self.learn for block in blocks_meant(word, f"{where}.learn")}
+        for word in self.freeze:
+            blocks_meant(word, f"{where}.freeze")
+        meant -= {word for word in self.freeze if word in BLOCKS}
+        rates = dict.fromkeys((block for block in BLOCKS if block in meant), 0.0)
         given = self.lr if isinstance(self.lr, Mapping) else {"all": self.lr}
         for blocks, rate in given.items():
             if not isinstance(rate, int | float) or rate < 0:
                 raise SettingError(f"{where}.lr.{blocks}={rate}: a number from 0")
+            if not is_block(blocks) and blocks_meant(blocks, f"{where}.lr"):
+                raise SettingError(
+                    f"{where}.lr.{blocks}: a rate is that of a block; optimizer.multiples takes layers and "
+                    "expressions"
+                )
             for block in expand([blocks], f"{where}.lr"):
                 if block in rates:
                     rates[block] = float(rate)
         if not any(rates.values()):
             raise SettingError(f"{where}.lr={self.lr}: the rate of every learning block is 0")
         object.__setattr__(self, "rates", rates)
+        object.__setattr__(self, "blocks", tuple(rates))
+
+    def bound(self, names: ParameterNames) -> "Stage":
+        """The same for a model whose parameters are known.
+
+        Raises:
+            SettingError: A word that matches nothing there.
+        """
+        stage = replace(self)
+        chosen = names.learning(self.learn, self.freeze, f"stages.{self.name}")
+        learning = {names.blocks[name] for name in chosen}
+        rates = {block: rate for block, rate in self.rates.items() if block in learning}
+        object.__setattr__(stage, "chosen", chosen)
+        object.__setattr__(stage, "rates", rates)
+        object.__setattr__(stage, "blocks", tuple(rates))
+        return stage
 
 
 class Span(NamedTuple):
@@ -97,26 +134,31 @@ class StagePlan:
     def from_settings(cls, settings: Mapping[str, Mapping[str, Any]]) -> "StagePlan":
         """From a map of stage name to the fields of Stage."""
         stages = []
-        for name, fields in settings.items():
-            if not isinstance(fields, Mapping):
-                raise SettingError(f"stages.{name}={fields}: a map of epochs, learn, lr, ...")
-            known = [key for key in Stage.__dataclass_fields__ if key not in ("name", "rates")]
-            for key in fields:
+        for name, given in settings.items():
+            if not isinstance(given, Mapping):
+                raise SettingError(f"stages.{name}={given}: a map of epochs, learn, lr, ...")
+            known = [one.name for one in fields(Stage) if one.init and one.name != "name"]
+            for key in given:
                 if key not in known:
                     raise SettingError(f"stages.{name}.{key}: unknown, {nearest(key, known)}")
-            learn = fields.get("learn", ("all",))
-            learn = (learn,) if isinstance(learn, str) else tuple(learn)
-            stages.append(Stage(name=name, **{"epochs": None, **fields, "learn": learn}))
+            words = {"learn": given.get("learn", ("all",)), "freeze": given.get("freeze") or ()}
+            chosen = {key: (w,) if isinstance(w, str) else tuple(map(str, w)) for key, w in words.items()}
+            stages.append(Stage(name=name, **{"epochs": None, **given, **chosen}))
         return cls(stages)
+
+    def bound(self, names: ParameterNames) -> "StagePlan":
+        """The same for a model whose parameters are known, see Stage.bound()."""
+        return StagePlan([stage.bound(names) for stage in self.stages])
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """The plan as primitives, as `from_settings` takes it."""
         rows = {}
         for stage in self.stages:
-            row = asdict(stage)
-            del row["name"], row["rates"]
+            row = {one.name: getattr(stage, one.name) for one in fields(Stage) if one.init}
+            del row["name"]
             lr = dict(stage.lr) if isinstance(stage.lr, Mapping) else stage.lr
-            changed = {"learn": list(stage.learn), "schedule": str(stage.schedule), "lr": lr}
+            words = {"learn": list(stage.learn), "freeze": list(stage.freeze)}
+            changed = {**words, "schedule": str(stage.schedule), "lr": lr}
             if stage.augment is not None:
                 changed["augment"] = str(stage.augment)
             rows[stage.name] = row | changed

@@ -105,11 +105,11 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     if final == "val":
         log.warning("no test pairs (data.test=%s): the final metrics are of validation", settings.data.test)
 
-    require_learning(plan.stages, detector.detr, detector.family)
+    require_learning(detector.plan.stages, detector.rate_groups)
     if settings.compile is not None:
         compile_model(detector.detr, settings.compile)
     callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]
-    trainer = build_trainer(_trainer_settings(settings, plan, kept), run_dir, callbacks=callbacks)
+    trainer = build_trainer(_trainer_settings(settings, detector.plan, kept), run_dir, callbacks=callbacks)
     step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None
     name = f"{group}/{run_dir.name}" if group else settings.run_name
     exit_code = 1
@@ -215,6 +215,8 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_d
         settings.ema.decay,
         settings.seed,
         model,
+        plain(settings.optimizer)["multiples"],
+        settings.optimizer.layer_decay,
     )
 
 
@@ -270,7 +272,8 @@ def _keep_config(settings: DictConfig, path: Path, resumed: bool) -> None:
     if resumed and path.exists():
         old, new = _flat(OmegaConf.load(path)), _flat(settings)
         for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key) and not key.startswith(FREE):
+            # What a run was begun without, because it is newer, was as null is.
+            if old.get(key, "None") != new.get(key, "None") and not key.startswith(FREE):
                 raise SettingError(
                     f"resume=true: {key} was {old.get(key)}, now {new.get(key)}; a resumed run must "
                     "have the settings that it began with"

@@ -1,31 +1,25 @@
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
 from torch.optim import AdamW
 
 from detr_diff.errors import SettingError
-from detr_diff.model.blocks import BlockMap, parameter_groups, parameters_by_block, set_learning
+from detr_diff.model.block_map import BlockMap
+from detr_diff.model.blocks import rate_groups, set_learning
 from detr_diff.model.families import ALIASES, BACKBONE, BLOCKS, FAMILIES, expand
-from detr_diff.model.load import load_model
+from detr_diff.model.selection import ParameterNames
+from tests.model.tiny_models import BACKBONES, FIRST, MODELS, build, built, grouped
 from tests.model.tiny_models import FAMILIES as TINY
-from tests.model.tiny_models import MODELS
-
-
-def build(key: str, **settings: Any) -> tuple[nn.Module, Any]:
-    name, config = MODELS[key]
-    model, _, _ = load_model(name, ["a", "b"], config=config, **settings)
-    return model, FAMILIES[name]
 
 
 @pytest.mark.parametrize("key", MODELS)
 def test_groups_cover_every_parameter_once(key: str) -> None:
-    model, family = build(key)
-    groups = parameter_groups(model, family, 0.01)
+    model, family = built(key)
+    groups = grouped(model, family, 0.01)
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
-    assert list(parameters_by_block(model, family)) == list(BLOCKS)
+    blocks = [group.block for group in rate_groups(ParameterNames(model, family))]
+    assert blocks == list(BLOCKS)
     for group in groups:
         decays = group["weight_decay"] > 0
         assert all((parameter.ndim > 1) is decays for parameter in group["params"])
@@ -35,24 +29,33 @@ SOME = ["layer1", "decoder", "class_head"]
 OTHERS = ["stem", "layer2", "layer4", "input_projection", "encoder", "queries", "box_head"]
 # Going back through a hundred layers twenty times is slow, and their names are a smaller ResNet's.
 LARGE = ("detr resnet50", "detr resnet101")
+NAMED = [*TINY, *(f"detr {backbone}" for backbone in BACKBONES)]
 CASES = [
-    *(pytest.param(key, SOME[1:] if key in LARGE else SOME, id=key) for key in MODELS),
-    *(pytest.param(key, OTHERS, id=f"{key} others") for key in TINY),
+    *(
+        pytest.param(
+            key,
+            SOME[1:] if key in LARGE else SOME,
+            id=key,
+            marks=() if key in FIRST else pytest.mark.exhaustive,
+        )
+        for key in NAMED
+    ),
+    pytest.param("detr", OTHERS, id="detr others"),
 ]
 
 
 @pytest.mark.parametrize(("key", "learn"), CASES)
 def test_frozen_blocks_do_not_change(key: str, learn: list[str]) -> None:
     torch.manual_seed(0)
-    model, family = build(key)
+    model, family = built(key)
     learning = expand(learn, "here")
-    groups = parameter_groups(model, family, 0.5)
+    groups = grouped(model, family, 0.5)
     optimizer = AdamW([{**group, "lr": 0.01} for group in groups])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([1])}] * 2
+    model.train()
+    set_learning(model, family, learning)
     for _ in range(20):
-        model.train()
-        set_learning(model, family, learning)
         optimizer.zero_grad()
         model(pixel_values=torch.randn(2, 3, 32, 32), labels=labels).loss.backward()
         optimizer.step()
@@ -62,19 +65,32 @@ def test_frozen_blocks_do_not_change(key: str, learn: list[str]) -> None:
 
 
 def test_constants_never_learn() -> None:
-    model, family = build("d_fine")
+    model, family = built("d_fine")
     set_learning(model, family, BLOCKS)
     fixed = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     assert fixed == ["model.decoder.reg_scale", "model.decoder.up"]
 
 
 def test_dropout_of_a_frozen_block_is_off() -> None:
-    model, family = build("detr")
+    model, family = built("detr")
     set_learning(model, family, expand(["heads"], "here"))
     blocks = BlockMap(model, family)
     modes = {blocks.of(f"{name}."): module.training for name, module in model.named_modules()}
     assert modes["encoder"] is modes["decoder"] is modes["stem"] is False
     assert modes["class_head"] is modes["box_head"] is True
+
+
+def test_heads_in_a_frozen_decoder_learn_after_every_layer() -> None:
+    """D-FINE scores the queries after each layer only while its decoder is in training mode."""
+    model, family = build("d_fine")
+    set_learning(model, family, ["heads"])
+    assert not any(module.training for module in model.model.decoder.layers.modules())
+    labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([1])}] * 2
+    model(pixel_values=torch.randn(2, 3, 64, 64), labels=labels).loss.backward()
+    for layer in (0, 1):
+        gradient = model.class_embed[layer].weight.grad
+        assert gradient is not None, layer
+        assert gradient.any(), layer
 
 
 @pytest.mark.parametrize(
@@ -86,7 +102,7 @@ def test_dropout_of_a_frozen_block_is_off() -> None:
     ],
 )
 def test_a_block_ends_where_the_stride_does(backbone: str, ends: tuple[str, ...]) -> None:
-    model, family = build(f"detr {backbone}")
+    model, family = built(f"detr {backbone}")
     blocks = BlockMap(model, family)
     names = [name for name in model.state_dict() if name.startswith(BACKBONE)]
     last = {blocks.of(name): name.removeprefix(BACKBONE) for name in names}
@@ -96,7 +112,7 @@ def test_a_block_ends_where_the_stride_does(backbone: str, ends: tuple[str, ...]
 
 def test_a_parameter_outside_all_blocks_is_an_error() -> None:
     with pytest.raises(ValueError, match="parameter 0.weight belongs to no block"):
-        parameters_by_block(nn.Sequential(nn.Linear(2, 2)), FAMILIES["detr"])
+        ParameterNames(nn.Sequential(nn.Linear(2, 2)), FAMILIES["detr"])
 
 
 def test_an_unknown_block_is_named_with_near_ones() -> None:

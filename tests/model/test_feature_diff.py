@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from detr_diff.choices import Compare, CompareLevels
 from detr_diff.errors import SettingError
-from detr_diff.model.blocks import parameter_groups, parameters_by_block, set_learning
+from detr_diff.model.blocks import set_learning
 from detr_diff.model.feature_comparison import sine_positions
 from detr_diff.model.feature_diff import FAMILIES, FeatureDiff
 from detr_diff.model.load import load_model
 from detr_diff.model.prefix import deepest_cut, keep, replay
 from tests.conftest import TINY
-from tests.model.tiny_models import MODELS, first_of
+from tests.model.tiny_models import MODELS, first_of, grouped
 
 EVERY = [pytest.param(compare, id=str(compare)) for compare in Compare]
 ALL, LAST = CompareLevels.all, CompareLevels.last
@@ -52,13 +52,13 @@ def logits(model: nn.Module, before: Tensor, after: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", first_of([*FAMILIES, "detr resnet18", "rt_detr timm"]))
 def test_all_that_learns_has_a_block_and_a_gradient(name: str, compare: Compare) -> None:
     model, architecture, _ = build(name, compare)
-    groups = parameter_groups(model, architecture.kind, 0.01)
+    groups = grouped(model, architecture.kind, 0.01)
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
     own = {id(p) for p in model.model.backbone.comparison.parameters()}
     assert bool(own) is (compare in (Compare.concat, Compare.cross_attention))
-    projection = parameters_by_block(model, architecture.kind)["input_projection"]
-    assert own <= {id(p) for p in projection}
+    projection = [group["params"] for group in groups if group["block"] == "input_projection"]
+    assert own <= {id(parameter) for parameters in projection for parameter in parameters}
     model.requires_grad_(True)
     images = torch.cat(frames(), dim=1)
     model(pixel_values=images, pixel_mask=MASKS, labels=LABELS).loss.backward()

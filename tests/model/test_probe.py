@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torchvision.models.resnet import Bottleneck, ResNet
+import torchvision
 from transformers import DetrConfig, DetrForObjectDetection
 
 from detr_diff.choices import Channels
@@ -22,10 +22,10 @@ from tests.model.tiny_models import FAMILIES as TINY
 
 @pytest.fixture(scope="module")
 def resnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bottleneck ResNet of torchvision."""
+    """A ResNet-18 of torchvision."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("resnet") / "resnet50.pth"
-    torch.save(with_statistics(ResNet(Bottleneck, [3, 4, 6, 3])).state_dict(), path)
+    path = tmp_path_factory.mktemp("resnet") / "resnet18.pth"
+    torch.save(with_statistics(torchvision.models.resnet18()).state_dict(), path)
     return path
 
 
@@ -38,8 +38,11 @@ def native(**changes: Any) -> dict[str, Any]:
     return {**SIZE, "backbone_config": {**backbone, **changes}}
 
 
+BASIC = {"layer_type": "basic", "depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512]}
+
+
 def test_the_same_features_are_seen_at_every_level(resnet_file: Path) -> None:
-    for config in ({**SIZE, "backbone": "resnet50"}, native()):
+    for config in ({**SIZE, "backbone": "resnet18"}, native(**BASIC)):
         report = load(resnet_file, config=config)
         assert [level.stride for level in report.probe.levels] == [4, 8, 16, 32]
         assert report.probe.alike
@@ -47,17 +50,21 @@ def test_the_same_features_are_seen_at_every_level(resnet_file: Path) -> None:
         assert min(level.cosine for level in report.probe.levels) > 1 - 1e-6
 
 
-def test_a_stride_at_another_place_is_seen(resnet_file: Path) -> None:
-    report = load(resnet_file, config=native(downsample_in_bottleneck=True))
+def test_a_stride_at_another_place_is_seen(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "resnet50.pth"
+    torch.save(with_statistics(torchvision.models.resnet50()).state_dict(), path)
+    report = load(path, config=native(downsample_in_bottleneck=True))
     assert report.backbone_share() == 1.0
     assert all(tensor.equal for tensor in report.tensors if tensor.action == "copied")
+    path.unlink()
     assert report.probe.levels[0].difference < 1e-4 < report.probe.levels[1].difference
     assert report.warning is not None
     assert "its tensors arrived, so look at the normalisation" in report.warning
 
 
 def test_another_normalisation_is_seen(resnet_file: Path) -> None:
-    config = {**SIZE, "backbone": "resnet50"}
+    config = {**SIZE, "backbone": "resnet18"}
     report = load(resnet_file, config=config, processor={"do_normalize": False})
     assert report.warning is not None
     report = load(resnet_file, config=config, processor={"image_mean": [0.5, 0.5, 0.5]})
@@ -65,7 +72,7 @@ def test_another_normalisation_is_seen(resnet_file: Path) -> None:
 
 
 def test_a_batch_norm_without_its_statistics_is_seen(resnet_file: Path, tmp_path: Path) -> None:
-    config = {**SIZE, "backbone": "resnet50"}
+    config = {**SIZE, "backbone": "resnet18"}
     model, architecture, _ = load_model("detr", ["a"], pretrained=str(resnet_file), config=config)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():

@@ -1,9 +1,17 @@
 """Every family, and DETR on every kind of backbone, as small as they get."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import pytest
+from torch import nn
+
+from detr_diff.model.blocks import parameter_groups, rate_groups
+from detr_diff.model.families import FAMILIES as TABLE
+from detr_diff.model.families import Family
+from detr_diff.model.load import load_model
+from detr_diff.model.selection import ParameterNames
 
 SIZE: dict[str, Any] = {
     "d_model": 32,
@@ -55,7 +63,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "deformable_detr": {**SIZE, "auxiliary_loss": True, "num_feature_levels": 3, "backbone_config": PYRAMID},
     "rt_detr": REAL_TIME,
     "rt_detr_v2": REAL_TIME,
-    "d_fine": {**REAL_TIME, "backbone_config": HGNET},
+    "d_fine": {**REAL_TIME, "backbone_config": HGNET, "depth_mult": 0.33},
 }
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "efficientnet_b0", "mobilenetv3_small_100")
 
@@ -78,3 +86,23 @@ def first_of(names: Iterable[str]) -> list[Any]:
     return [
         pytest.param(name, id=name, marks=() if name in FIRST else pytest.mark.exhaustive) for name in names
     ]
+
+
+def build(key: str, **changes: Any) -> tuple[nn.Module, Family]:
+    """A model of a test's own."""
+    name, config = MODELS[key]
+    return load_model(name, ["a", "b"], config={**config, **changes})[0], TABLE[name]
+
+
+def grouped(
+    model: nn.Module, family: Family, weight_decay: float, *settings: Any, **named: Any
+) -> list[dict[str, Any]]:
+    """The optimizer groups of a model, see rate_groups() and parameter_groups()."""
+    groups = rate_groups(ParameterNames(model, family), *settings, **named)
+    return parameter_groups(model, groups, weight_decay)
+
+
+@cache
+def built(key: str) -> tuple[nn.Module, Family]:
+    """A model with two classes for all tests that do not mind its weights."""
+    return build(key)

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from detr_diff.errors import SettingError
+from detr_diff.model.blocks import rate_groups
 from detr_diff.model.families import family
+from detr_diff.model.selection import ParameterNames
 from detr_diff.training.guards import checksum, require_learning
 from detr_diff.training.stages import Stage
 from tests.conftest import TINY
@@ -51,10 +53,15 @@ def test_a_stage_in_which_nothing_learns_is_refused() -> None:
             super().__init__()
             self.class_labels_classifier = nn.Linear(2, 2)
 
-    detr = family("detr")
-    require_learning([Stage("a", 1, learn=("class_head",))], Headless(), detr)
-    with pytest.raises(SettingError, match=r"stages.a: nothing learns; blocks with parameters: class_head"):
-        require_learning([Stage("a", 1, learn=("box_head",))], Headless(), detr)
+    names = ParameterNames(Headless(), family("detr"))
+    require_learning([Stage("a", 1, learn=("class_head",)).bound(names)], rate_groups(names))
+    message = r"stages.a: nothing learns; blocks with parameters: class_head"
+    with pytest.raises(SettingError, match=message):
+        require_learning([Stage("a", 1, learn=("box_head",)).bound(names)], rate_groups(names))
+    with pytest.raises(SettingError, match=message):
+        require_learning([Stage("a", 1, freeze=("/class.*/",)).bound(names)], rate_groups(names))
+    with pytest.raises(SettingError, match=message):
+        require_learning([Stage("a", 1).bound(names)], rate_groups(names, {"heads": 0.0}))
 
 
 def test_the_checksum_sees_one_bit() -> None:

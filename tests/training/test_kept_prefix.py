@@ -31,7 +31,7 @@ from detr_diff.training.run import build_trainer, follow_stages, quiet
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stop import Stop
 from tests.killing import equal
-from tests.model.test_blocks import MODELS
+from tests.model.tiny_models import MODELS
 
 # The heads, then one of them with other batches, then everything; 24 pairs to learn, 3 to validate.
 STAGES = {

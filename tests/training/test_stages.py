@@ -107,7 +107,7 @@ def test_later_rates_win() -> None:
 
 
 def test_settings_give_the_same_plan_again() -> None:
-    for name in ("report", "all", "gradual"):
+    for name in ("report", "all", "gradual", "last_layers"):
         first = plan(name)
         assert StagePlan.from_settings(first.settings()).stages == first.stages
 
@@ -124,6 +124,17 @@ def test_settings_give_the_same_plan_again() -> None:
         ({"epochs": 1, "lr": {"all": -1}}, "stages.a.lr.all=-1: a number from 0"),
         ({"epochs": 1, "lr": {"steam": 1}}, "stages.a.lr: unknown block 'steam', did you mean stem"),
         ({"epochs": 1, "learn": "heads", "lr": {"stem": 1}}, "the rate of every learning block is 0"),
+        (
+            {"epochs": 1, "learn": "encodr[-2:]"},
+            "stages.a.learn: unknown block 'encodr', did you mean encoder",
+        ),
+        ({"epochs": 1, "learn": "/(/"}, "stages.a.learn: /(/ is no regular expression"),
+        ({"epochs": 1, "freeze": ["stems"]}, "stages.a.freeze: unknown block 'stems', did you mean stem"),
+        (
+            {"epochs": 1, "lr": {"/.*/": 1}},
+            "stages.a.lr./.*/: a rate is that of a block; optimizer.multiples",
+        ),
+        ({"epochs": 1, "freeze": "all"}, "stages.a.lr=0.0001: the rate of every learning block is 0"),
         ({"epochs": 1, "schedule": "cosin"}, "stages.a.schedule=cosin: did you mean cosine"),
         ({"epochs": 1, "warmup": 1}, "stages.a.warmup=1: a share of the stage"),
         ({"epochs": 1, "cycles": 0}, "stages.a.cycles=0: a whole number, at least 1"),
