@@ -162,6 +162,7 @@ class TrainSettings:
     resume: bool = MISSING
     debug: bool = MISSING
     overlays: int = MISSING
+    bootstrap: int = MISSING
     data: TrainDataSettings = MISSING
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings = MISSING
