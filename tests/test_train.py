@@ -29,6 +29,7 @@ def test_the_run_folder_is_complete(run_dir: Path, data_root: Path) -> None:
         "record.npz",
         "pair_errors.csv",
         "analysis.json",
+        "report",
         "checkpoints",
         "overlays",
         "train.log",

@@ -40,11 +40,20 @@ def tables(figures: Mapping[str, float], analysis: Analysis, title: str) -> list
         analysis: Of the same evaluation.
         title: Of the first table.
     """
-    found = [_headline(figures, len(analysis.objects) == 1, title, analysis)]
+    return list(by_topic(figures, analysis, title).values())
+
+
+def by_topic(figures: Mapping[str, float], analysis: Analysis, title: str) -> dict[str, Table]:
+    """The same tables as `headline`, `classes` (unless there is one only), `sizes`, ..."""
+    found = {"headline": _headline(figures, len(analysis.objects) == 1, title, analysis)}
     if len(analysis.objects) > 1:
-        found.append(_classes(figures, analysis))
-    found += [_sizes(figures, analysis), _confusion(analysis), _errors(figures, analysis), _scores(analysis)]
-    return found
+        found["classes"] = _classes(figures, analysis)
+    return found | {
+        "sizes": _sizes(figures, analysis),
+        "confusion": _confusion(analysis),
+        "errors": _errors(figures, analysis),
+        "scores": _scores(analysis),
+    }
 
 
 def _headline(figures: Mapping[str, float], one_class: bool, title: str, analysis: Analysis) -> Table:

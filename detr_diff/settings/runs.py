@@ -163,6 +163,7 @@ class TrainSettings:
     debug: bool = MISSING
     overlays: int = MISSING
     bootstrap: int = MISSING
+    report: bool = MISSING
     data: TrainDataSettings = MISSING
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings = MISSING
@@ -188,6 +189,7 @@ class EvaluateSettings:
     out: Optional[str] = MISSING
     overlays: int = MISSING
     bootstrap: int = MISSING
+    report: bool = MISSING
     seed: int = MISSING
     debug: bool = MISSING
     data: EvaluateDataSettings = MISSING

@@ -12,6 +12,7 @@ from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.errors import SettingError
+from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.baseline import Baseline
 from detr_diff.training.detector import Detector
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: DictConfig) -> int:
-    """Evaluate and write evaluation.json, score_sweep.csv, pair_errors.csv, record.npz and overlays/."""
+    """Evaluate and write evaluation.json, its tables beside it, record.npz, overlays/ and report/."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
     if settings.bootstrap < 0:
@@ -122,7 +123,18 @@ def _write_and_show(
     title = f"{name} on {data.settings.root}, {settings.split}: {len(dataset)} pairs"
     for table in results.tables(title):
         print(render(table))
+    if settings.report:
+        subject = {
+            "evaluation": out.name,
+            "model": str(name),
+            **_subject(data, str(settings.split), len(dataset)),
+        }
+        write_report(out, results, subject)
     print(f"written to {out}")
+
+
+def _subject(data: MovedObjectDataModule, split: str, pairs: int) -> dict[str, str]:
+    return {"data": str(data.settings.root), "split": split, "pairs": str(pairs)}
 
 
 def _exists(out: Path) -> SettingError:

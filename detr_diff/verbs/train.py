@@ -19,6 +19,7 @@ from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
 from detr_diff.launch import launched
 from detr_diff.model.load import load_model
+from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
 from detr_diff.training.detector import Detector
@@ -55,6 +56,7 @@ FREE = (
     "runs",
     "overlays",
     "bootstrap",
+    "report",
     "trainer.enable_progress_bar",
     "logger",
     "data.num_workers",
@@ -126,6 +128,10 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         if trainer.is_global_zero:
             results = Results.of(detector, data.datasets[final], figures, settings.bootstrap, settings.seed)
             _write_and_show(run_dir, detector, results, final)
+            if settings.report:
+                pairs = str(len(results.pairs))
+                subject = {"run": name, "data": str(data.settings.root), "split": final, "pairs": pairs}
+                write_report(run_dir, results, subject, run_dir)
         exit_code = 0
     finally:
         _finish_wandb(exit_code)
