@@ -24,6 +24,7 @@ test: $(INSTALLED)  ## install, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+	@command -v chromium >/dev/null || echo 'No chromium on the path: the tests of the report in a browser were skipped.'
 
 format: $(INSTALLED)  ## mend layout and imports
 	$(BIN)/ruff check --fix .

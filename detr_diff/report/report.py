@@ -22,8 +22,15 @@ from detr_diff.training.results import Results
 
 FOLDER = "report"
 PAGE = "index.html"
-# What the top of the page shows large.
-CARDS = ("map_50", "map", "f1", "precision", "recall", "false_positive_rate")
+# What the top of the page shows large, and how it is called there.
+CARDS = {
+    "map_50": "AP50",
+    "map": "AP",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "false_positive_rate": "false alarms",
+}
 
 
 def write_report(out: Path, results: Results, subject: dict[str, str], run_dir: Path | None = None) -> Path:
@@ -82,13 +89,13 @@ def write_report(out: Path, results: Results, subject: dict[str, str], run_dir: 
 def _cards(results: Results) -> list[dict[str, Any]]:
     """The headline numbers that are shown large, with their intervals."""
     cards = []
-    for key in CARDS:
+    for key, name in CARDS.items():
         value = results.figures.get(key, math.nan)
         if math.isnan(value):
             continue
         low, high = results.analysis.intervals.get(key, (math.nan, math.nan))
         between = None if math.isnan(low) else f"{low:.3f} to {high:.3f}"
-        cards.append({"name": key, "value": f"{value:.3f}", "interval": between, "what": HEADLINE[key]})
+        cards.append({"name": name, "value": f"{value:.3f}", "interval": between, "what": HEADLINE[key]})
     return cards
 
 

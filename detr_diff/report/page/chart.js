@@ -1,7 +1,7 @@
 // A line chart: axes, bands behind, lines that can be switched off, a readout under the pointer, a table.
 
 const WIDTH = 460, HEIGHT = 300;
-const FRAME = { left: 52, right: 14, top: 14, bottom: 42 };
+const FRAME = { left: 58, right: 14, top: 14, bottom: 42 };
 const MOST_LINES = 8;
 
 function ticks(low, high, about = 5) {
@@ -34,7 +34,7 @@ function axes(xAxis, yAxis) {
   group.append(shape("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }));
   group.append(shape("text", { class: "unit", x: (left + right) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, xAxis.label));
   const middle = (FRAME.top + bottom) / 2;
-  group.append(shape("text", { class: "unit", transform: `translate(12 ${middle}) rotate(-90)`, "text-anchor": "middle" }, yAxis.label));
+  group.append(shape("text", { class: "unit", transform: `translate(11 ${middle}) rotate(-90)`, "text-anchor": "middle" }, yAxis.label));
   return group;
 }
 

@@ -50,7 +50,7 @@ function errorParts() {
   const dearest = Math.max(...DATA.errors.costs.map((cost) => cost ?? 0), 1e-9);
   const bar = (share) => {
     const node = element("span", { class: "part", "aria-hidden": "true" });
-    node.style.width = `${Math.max(0, Math.min(1, share)) * 5}rem`;
+    node.style.width = `${Math.max(0, Math.min(1, share)) * 4}rem`;
     return node;
   };
   return (state) => {
