@@ -24,6 +24,7 @@ test: $(INSTALLED)  ## install, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+	@command -v chromium >/dev/null || echo 'No chromium on the path: the tests of the report in a browser were skipped.'
 
 test-all: test  ## the exhaustive tests too
 	$(BIN)/python -m pytest -m exhaustive

@@ -24,6 +24,8 @@ def test_evaluation_agrees_with_the_end_of_training(
         assert figures[key] == (None if value is None else pytest.approx(value, abs=1e-6)), key
     assert figures["split"] == "test"
     assert set(final) <= set(figures)
+    for key, value in json.loads((run_dir / "analysis.json").read_text()).items():
+        assert figures[key] == value, key
     low, high = figures["intervals"]["test/map_50"]
     assert low <= figures["test/map_50"] <= high
     assert figures["bootstrap"] == {"drawn": "pair", "number": 3, "resamples": 1000, "seed": 0}

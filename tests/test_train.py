@@ -9,6 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
+from detr_diff.evaluation.record import Record
 from tests.conftest import TINY
 
 KEYS = ("map", "map_50", "map_75", "loss", "score_threshold", "precision", "recall", "f1")
@@ -26,6 +27,10 @@ def test_the_run_folder_is_complete(run_dir: Path, data_root: Path) -> None:
         "metrics.json",
         "report.json",
         "score_sweep.csv",
+        "record.npz",
+        "pair_errors.csv",
+        "analysis.json",
+        "report",
         "checkpoints",
         "overlays",
         "train.log",
@@ -53,6 +58,20 @@ def test_the_sweep_holds_the_final_point(run_dir: Path) -> None:
     (row,) = [r for r in rows if float(r["iou"]) == 0.5 and float(r["score"]) == threshold]
     for key in ("precision", "recall", "f1"):
         assert float(row[key]) == pytest.approx(figures[f"test/{key}"], abs=1e-5)
+
+
+def test_the_run_is_looked_at_closely(run_dir: Path) -> None:
+    figures = json.loads((run_dir / "metrics.json").read_text())
+    analysis = json.loads((run_dir / "analysis.json").read_text())
+    low, high = analysis["intervals"]["test/map_50"]
+    assert low <= figures["test/map_50"] <= high
+    own = Record.load(run_dir / "record.npz")
+    assert len(own.object_labels) == analysis["objects"]["all"] > 0
+    rows = list(csv.DictReader((run_dir / "pair_errors.csv").open()))
+    assert len(rows) == len(own.images)
+    assert sum(int(row["objects"]) for row in rows) == analysis["objects"]["all"]
+    assert sum(int(row["background"]) for row in rows) == analysis["errors"]["background"]
+    assert "kinds of errors" in (run_dir / "train.log").read_text()
 
 
 def test_checkpoints_hold_tensors_and_primitives(run_dir: Path) -> None:

@@ -201,11 +201,22 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
 
     def image(self, index: int) -> Tensor:
         """The diff image in the size of the frames, uint8 [C, H, W], to be looked at."""
+        return self._aligned(index)[2]
+
+    def frames(self, index: int) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """Before as it was aligned, after and diff, uint8 [3, H, W] each, to be looked at.
+
+        Of a ready diff image there are no frames.
+        """
+        before, after, diff = self._aligned(index)
+        return before, None if before is None else after, diff[-3:]
+
+    def _aligned(self, index: int) -> tuple[Tensor | None, Tensor, Tensor]:
         before, after = self._read(index)
         if before is None:
-            return after
+            return None, after, after
         before, _ = align(before, after, self.comparison.registration)
-        return self._compare(torch.stack([before, after]))
+        return before, after, self._compare(torch.stack([before, after]))
 
     def _frames(self, index: int) -> Frames:
         kept = self.cache.get(index) if self.cache is not None else None

@@ -1,7 +1,7 @@
 """An evaluation as tables for the terminal, one for each topic."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.table import Table
 
@@ -40,25 +40,25 @@ def tables(figures: Mapping[str, float], analysis: Analysis, title: str) -> list
         analysis: Of the same evaluation.
         title: Of the first table.
     """
-    found = [_headline(figures, len(analysis.objects) == 1, title, analysis)]
+    return list(by_topic(figures, analysis, title).values())
+
+
+def by_topic(figures: Mapping[str, float], analysis: Analysis, title: str) -> dict[str, Table]:
+    """The same tables as `headline`, `classes` (unless there is one only), `sizes`, ..."""
+    found = {"headline": _headline(figures, len(analysis.objects) == 1, title, analysis)}
     if len(analysis.objects) > 1:
-        found.append(_classes(figures, list(analysis.objects), analysis))
-    found += [_sizes(figures, analysis), _confusion(analysis), _errors(figures, analysis), _scores(analysis)]
-    return found
+        found["classes"] = _classes(figures, analysis)
+    return found | {
+        "sizes": _sizes(figures, analysis),
+        "confusion": _confusion(analysis),
+        "errors": _errors(figures, analysis),
+        "scores": _scores(analysis),
+    }
 
 
-def summary(figures: Mapping[str, float], names: Sequence[str], title: str) -> list[Table]:
-    """Tables of headline numbers and classes, from figures alone; see `tables`."""
-    found = [_headline(figures, len(names) == 1, title)]
-    return found if len(names) == 1 else [*found, _classes(figures, names)]
-
-
-def _headline(
-    figures: Mapping[str, float], one_class: bool, title: str, analysis: Analysis | None = None
-) -> Table:
+def _headline(figures: Mapping[str, float], one_class: bool, title: str, analysis: Analysis) -> Table:
     table = Table("figure", "value", title=title)
-    intervals = analysis is not None and bool(analysis.intervals)
-    if analysis is not None and intervals:
+    if analysis.intervals:
         units = analysis.units
         table.add_column("95 % interval")
         table.caption = f"95 % intervals: {analysis.resamples} resamples of {units.number} {units.kind}s"
@@ -70,19 +70,18 @@ def _headline(
         if one_class and key.endswith(ANY_CLASS):
             continue
         what = what.replace("the score threshold", f"score {figures['score_threshold']:.2f}")
-        if analysis is not None and "still pair" in what:
+        if "still pair" in what:
             what = f"{what} ({analysis.still_pairs} pairs)"
-        between = [_interval(analysis, key)] if analysis is not None and intervals else []
+        between = [_interval(analysis, key)] if analysis.intervals else []
         table.add_row(key, _number(figures[key]), *between, what)
     return table
 
 
-def _classes(figures: Mapping[str, float], names: Sequence[str], analysis: Analysis | None = None) -> Table:
+def _classes(figures: Mapping[str, float], analysis: Analysis) -> Table:
     columns = ("map", "map_50", "precision", "recall", "f1")
-    table = Table("class", *(["objects"] if analysis else []), *columns, title="by class")
-    for name in names:
-        number = [str(analysis.objects[name])] if analysis else []
-        table.add_row(name, *number, *(_number(figures[f"{key}/{name}"]) for key in columns))
+    table = Table("class", "objects", *columns, title="by class")
+    for name, number in analysis.objects.items():
+        table.add_row(name, str(number), *(_number(figures[f"{key}/{name}"]) for key in columns))
     return table
 
 

@@ -177,6 +177,8 @@ class TrainSettings:
     resume: bool = MISSING
     debug: bool = MISSING
     overlays: int = MISSING
+    bootstrap: int = MISSING
+    report: bool = MISSING
     data: TrainDataSettings = MISSING
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings = MISSING
@@ -202,6 +204,7 @@ class EvaluateSettings:
     out: Optional[str] = MISSING
     overlays: int = MISSING
     bootstrap: int = MISSING
+    report: bool = MISSING
     seed: int = MISSING
     debug: bool = MISSING
     data: EvaluateDataSettings = MISSING

@@ -12,20 +12,18 @@ from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.errors import SettingError
-from detr_diff.evaluation.analysis import analyse
-from detr_diff.evaluation.pair_errors import pair_errors, write_pair_errors
-from detr_diff.evaluation.tables import tables
+from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.baseline import Baseline
 from detr_diff.training.detector import Detector
 from detr_diff.training.overlay_callback import OverlayCallback
+from detr_diff.training.results import Results
 from detr_diff.training.run import (
     build_trainer,
     evaluate,
     load_detector,
     quiet,
     write_metrics,
-    write_sweep,
 )
 from detr_diff.verbs.baseline import build_baseline
 
@@ -33,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: DictConfig) -> int:
-    """Evaluate and write evaluation.json, score_sweep.csv, pair_errors.csv, record.npz and overlays/."""
+    """Evaluate and write evaluation.json, its tables beside it, record.npz, overlays/ and report/."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
     if settings.bootstrap < 0:
@@ -111,28 +109,32 @@ def _write_and_show(
     figures: dict[str, float],
     facts: dict[str, Any],
 ) -> None:
-    write_sweep(out / "score_sweep.csv", model.sweep)
-    record = model.metrics.record.compute()
-    record.save(out / "record.npz")
     dataset = data.datasets[settings.split]
-    pairs = [dataset.pairs[int(position)].pair for position in record.images]
-    scenes = [pair.scene for pair in pairs]
-    errors = pair_errors(record, model.threshold)
-    write_pair_errors(out / "pair_errors.csv", errors, [pair.name for pair in pairs], scenes)
-    analysis = analyse(record, model.names, model.threshold, scenes, settings.bootstrap, settings.seed)
+    results = Results.of(model, dataset, figures, settings.bootstrap, settings.seed)
+    results.write(out, model)
     facts |= {
         "split": str(settings.split),
         "pairs": len(dataset),
         "data": str(data.settings.root),
         "checkpoint": None if settings.ckpt_path is None else str(settings.ckpt_path),
     }
-    write_metrics(out / "evaluation.json", {**figures, **facts, **analysis.facts("test/")})
+    write_metrics(out / "evaluation.json", {**figures, **facts, **results.analysis.facts("test/")})
     name = settings.ckpt_path if settings.model is None else settings.model.baseline
     title = f"{name} on {data.settings.root}, {settings.split}: {len(dataset)} pairs"
-    shown = {key.removeprefix("test/"): value for key, value in figures.items()}
-    for table in tables(shown, analysis, title):
+    for table in results.tables(title):
         print(render(table))
+    if settings.report:
+        subject = {
+            "evaluation": out.name,
+            "model": str(name),
+            **_subject(data, str(settings.split), len(dataset)),
+        }
+        write_report(out, results, subject)
     print(f"written to {out}")
+
+
+def _subject(data: MovedObjectDataModule, split: str, pairs: int) -> dict[str, str]:
+    return {"data": str(data.settings.root), "split": split, "pairs": str(pairs)}
 
 
 def _exists(out: Path) -> SettingError:

@@ -16,10 +16,10 @@ from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
-from detr_diff.evaluation.tables import summary
 from detr_diff.launch import launched
 from detr_diff.model.feature_diff import FeatureDiff
 from detr_diff.model.load import load_model
+from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
 from detr_diff.training.compilation import compile_model
@@ -27,6 +27,7 @@ from detr_diff.training.detector import Detector
 from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard, require_learning
 from detr_diff.training.kept_prefix import KeptPrefix
 from detr_diff.training.provenance import record_launch
+from detr_diff.training.results import Results
 from detr_diff.training.run import (
     best_score,
     build_trainer,
@@ -36,8 +37,8 @@ from detr_diff.training.run import (
     quiet,
     training_callbacks,
     write_metrics,
-    write_sweep,
 )
+from detr_diff.training.run_folder import METRICS
 from detr_diff.training.run_logger import build_loggers
 from detr_diff.training.stages import StagePlan
 from detr_diff.training.status_callback import StatusCallback
@@ -55,6 +56,8 @@ FREE = (
     "debug",
     "runs",
     "overlays",
+    "bootstrap",
+    "report",
     "trainer.enable_progress_bar",
     "logger",
     "data.num_workers",
@@ -75,6 +78,8 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
         The best value of the monitored metric, for a sweeper.
     """
     quiet()
+    if settings.bootstrap < 0:
+        raise SettingError(f"bootstrap={settings.bootstrap}: at least 0")
     with Stop(status.stopped).listening() as stop:
         return _train(settings, run_dir, group, status, stop)
 
@@ -84,7 +89,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     _take_both_frames(settings)
     resumed = newest(folder) if settings.resume else None
     _keep_config(settings, run_dir / "config.yaml", resumed is not None)
-    if resumed and (run_dir / "metrics.json").exists():
+    if resumed and (run_dir / METRICS).exists():
         log.info("%s has finished already", run_dir)
         return best_score(resumed)
     record_launch(run_dir)
@@ -123,18 +128,26 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
             raise UserError(f"training ended without a validation, so there is no {best}")
         detector.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
         figures = evaluate(trainer, detector, data, final)
-        if final == "val":
-            figures = {key.replace("test/", "val/", 1): value for key, value in figures.items()}
         if trainer.is_global_zero:
-            write_sweep(run_dir / "score_sweep.csv", detector.sweep)
-            write_metrics(run_dir / "metrics.json", figures)
-            shown = {key.removeprefix(f"{final}/"): value for key, value in figures.items()}
-            for table in summary(shown, detector.names, f"{run_dir}: best checkpoint on {final}"):
-                log.info("%s", render(table))
+            results = Results.of(detector, data.datasets[final], figures, settings.bootstrap, settings.seed)
+            _write_and_show(run_dir, detector, results, final)
+            if settings.report:
+                pairs = str(len(results.pairs))
+                subject = {"run": name, "data": str(data.settings.root), "split": final, "pairs": pairs}
+                write_report(run_dir, results, subject, run_dir)
         exit_code = 0
     finally:
         _finish_wandb(exit_code)
     return best_score(folder / LAST)
+
+
+def _write_and_show(run_dir: Path, detector: Detector, results: Results, split: str) -> None:
+    results.write(run_dir, detector)
+    write_metrics(run_dir / "analysis.json", results.analysis.facts(f"{split}/"))
+    for table in results.tables(f"{run_dir}: best checkpoint on {split}"):
+        log.info("%s", render(table))
+    # Last, as it says that the run has finished.
+    write_metrics(run_dir / METRICS, {f"{split}/{key}": value for key, value in results.figures.items()})
 
 
 def _plan(settings: DictConfig) -> StagePlan:

@@ -7,7 +7,7 @@ from detr_diff.evaluation.analysis import analyse
 from detr_diff.evaluation.detection_metrics import figures, more_figures
 from detr_diff.evaluation.error_parts import KINDS, find_errors
 from detr_diff.evaluation.record import Record
-from detr_diff.evaluation.tables import summary, tables
+from detr_diff.evaluation.tables import tables
 from detr_diff.text import render
 from tests.evaluation.scenes import NAMES, record, scene
 
@@ -64,14 +64,6 @@ def test_the_tables_say_it_all() -> None:
     text = "".join(render(table) for table in one)
     for words in ("any_class", "interval", "by class"):
         assert words not in text
-
-
-def test_a_summary_needs_figures_only() -> None:
-    own = record(*scene(4, images=20))
-    text = "".join(render(table) for table in summary(all_figures(own, NAMES), NAMES, "best checkpoint"))
-    assert "best checkpoint" in text
-    assert "by class" in text
-    assert "interval" not in text
 
 
 def test_a_record_is_kept(tmp_path) -> None:
