@@ -1,6 +1,7 @@
 """`detr-diff <verb> [key=value ...]`. Imports nothing heavy before the verb runs."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -13,6 +14,7 @@ VERBS = {
     "evaluate": "metrics of a checkpoint, or of a baseline, on any labelled set",
     "predict": "boxes of what moved, in one pair or in a whole set",
     "runs": "a table of all runs: state, stage, best metric, final figures",
+    "compare": "which of several runs is better, and how sure that is",
     "data synth": "generate surveillance-like scenes as an ordinary data set",
     "data import": "make a data set from VIRAT, MOT, COCO, DeepPCB or YOLO material",
     "data export": "write a data set as COCO or YOLO",
@@ -22,6 +24,8 @@ GROUPS = {
     "train": ("experiment", "model", "stages", "logger"),
     "evaluate": ("model",),
 }
+# What words without = are for these verbs.
+FOLDERS = {"compare": "runs"}
 FLAGS = ("--help", "--multirun", "--config-dir")
 USAGE = "usage: detr-diff <verb> [key=value ...]"
 
@@ -78,7 +82,8 @@ def _run(words: list[str]) -> int:
         print(_verb_help(verb))
         return 0
     sweep = any(word in ("-m", "--multirun") for word in rest)
-    overrides = _overrides([word for word in rest if word not in ("-m", "--multirun")])
+    rest = [word for word in rest if word not in ("-m", "--multirun")]
+    overrides = _overrides(_named(rest, FOLDERS[verb]) if verb in FOLDERS else rest)
 
     from detr_diff.compose import compose, require_places
 
@@ -105,6 +110,29 @@ def _verb(words: list[str]) -> tuple[str, list[str]]:
         allowed = ", ".join(verb for verb in VERBS if verb.startswith("data "))
         raise SettingError(f"data {' '.join(words[1:2])}: unknown verb, allowed: {allowed}")
     raise SettingError(f"{words[0]}: unknown verb, {nearest(words[0], VERBS)}")
+
+
+def _named(words: list[str], key: str) -> list[str]:
+    """The words that are folders as one override `key=[...]`, and the other words.
+
+    A folder that is there is one even when its name has a =.
+    """
+    folders: list[str] = []
+    others: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        named = word[:1] == "-" or before == "--config-dir" or ("=" in word and not os.path.isdir(word))
+        (others if named else folders).append(word)
+    if not folders:
+        return words
+    if given := next((word for word in others if word.startswith(f"{key}=")), None):
+        raise SettingError(f"{given}: the folders are already given as {' '.join(folders)}")
+    return [f"{key}=[{','.join(map(_quoted, folders))}]", *others]
+
+
+def _quoted(text: str) -> str:
+    """As a value in Hydra's grammar that means nothing but itself."""
+    # Hydra takes a backslash for itself unless a quote follows.
+    return "'{}'".format(re.sub(r"(\\*)('|$)", lambda o: o[1] * 2 + ("\\'" if o[2] else ""), text))
 
 
 def _overrides(words: list[str]) -> list[str]:
@@ -134,7 +162,7 @@ def _help() -> str:
 def _verb_help(verb: str) -> str:
     from detr_diff.help import verb_help
 
-    return verb_help(verb, VERBS[verb], GROUPS.get(verb, ()))
+    return verb_help(verb, VERBS[verb], GROUPS.get(verb, ()), FOLDERS.get(verb))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,18 @@ PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 
-def verb_help(verb: str, what: str, groups: tuple[str, ...]) -> str:
-    """Usage, the choices of each group and every setting with its default and meaning."""
+def verb_help(verb: str, what: str, groups: tuple[str, ...], folders: str | None = None) -> str:
+    """Usage, the choices of each group and every setting with its default and meaning.
+
+    Args:
+        verb: Of the command.
+        what: It does.
+        groups: Of conf/ that it chooses from.
+        folders: The setting that words without = are the value of.
+    """
     flags = " [--multirun]" if verb == "train" else ""
-    lines = [f"usage: detr-diff {verb} [key=value ...]{flags} [--config-dir DIR]", "", f"{what}", ""]
+    words = " FOLDER FOLDER ..." if folders else ""
+    lines = [f"usage: detr-diff {verb}{words} [key=value ...]{flags} [--config-dir DIR]", "", what, ""]
     for group in groups:
         lines.append(f"{group}=")
         lines += [f"  {name:<16}{text}" for name, text in choices(group, verb).items()]

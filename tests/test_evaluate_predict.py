@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from detr_diff.evaluation.contender import read_contender
 from detr_diff.evaluation.record import Record
 from tests.conftest import shell
 
@@ -38,6 +39,9 @@ def test_evaluation_agrees_with_the_end_of_training(
     kept = Record.load(tmp_path / "e/record.npz")
     assert len(kept.images) == 3
     assert len(kept.object_labels) == figures["objects"]["all"]
+    contender = read_contender(tmp_path / "e", "e")  # what detr-diff compare reads
+    assert contender.classes == ["person", "car", "bicycle"]
+    assert {row["pair"] for row in rows} == set(contender.pairs)
     for title in ("95 % intervals", "by class", "by size", "confusion", "kinds of errors"):
         assert title in result.out
     assert (tmp_path / "e/score_sweep.csv").exists()

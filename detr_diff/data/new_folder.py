@@ -19,8 +19,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         SettingError: There is something in `out`, which is never overwritten.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingError(f"out={out}: exists and is never overwritten; choose another folder")
+    require_new(out)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     unfinished.mkdir(parents=True)
     try:
@@ -30,3 +29,13 @@ def new_folder(out: Path) -> Iterator[Path]:
         unfinished.rename(out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def require_new(out: Path) -> None:
+    """Refuse a folder with something in it before work is done for it.
+
+    Raises:
+        SettingError: There is something in `out`.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingError(f"out={out}: exists and is never overwritten; choose another folder")

@@ -8,7 +8,7 @@ from detr_diff.evaluation.average_precision import averages
 from detr_diff.evaluation.bootstrap import Interval, Units, chunks, draw, interval
 from detr_diff.evaluation.calibration import calibration
 from detr_diff.evaluation.matching import Matches, match
-from detr_diff.evaluation.object_size import COCO_SIZES, thirds, with_any
+from detr_diff.evaluation.object_size import COCO_SIZES, Sizes, thirds, with_any
 from detr_diff.evaluation.overlap import overlaps
 from detr_diff.evaluation.record import MOST, Floats, Ints, Record
 from detr_diff.evaluation.score_sweep import SCORE_THRESHOLDS, best_column, column, counts_by_score, rates
@@ -24,13 +24,16 @@ class Headline:
         record: Predictions and objects.
         names: Class names.
         threshold: Score threshold of precision, recall, F1 and false alarms.
+        sizes: Ranges of object size that have figures of their own; None: those of COCO and thirds.
     """
 
-    def __init__(self, record: Record, names: Sequence[str], threshold: float) -> None:
+    def __init__(
+        self, record: Record, names: Sequence[str], threshold: float, sizes: Sizes | None = None
+    ) -> None:
         record = record.best(MOST)
         self.names = names
         self.column = column(threshold)
-        self.sizes = COCO_SIZES | thirds(record)
+        self.sizes = COCO_SIZES | thirds(record) if sizes is None else sizes
         pairs = overlaps(record)
         self.matches = match(record, pairs, sizes=with_any(self.sizes))
         any_class = record.any_class()
@@ -60,9 +63,17 @@ class Headline:
 
     def intervals(self, units: Units, resamples: int, seed: int) -> dict[str, Interval]:
         """95 % intervals of the headline numbers."""
+        return self.intervals_of(self.resampled(units, resamples, seed))
+
+    def resampled(self, units: Units, resamples: int, seed: int) -> dict[str, Floats]:
+        """All headline numbers in each resample, [resamples] each."""
         size = max(len(self.matches.record.images), len(self.matches.record.labels))
         parts = [self.values(draw(units, seed, own)) for own in chunks(resamples, size)]
-        found = {key: interval(np.concatenate([part[key] for part in parts])) for key in parts[0]}
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def intervals_of(self, resampled: dict[str, Floats]) -> dict[str, Interval]:
+        """95 % intervals from what `resampled` gave."""
+        found = {key: interval(values) for key, values in resampled.items()}
         return found | self.still_pairs.exact_intervals()
 
     def _averages(self, weights: Ints) -> dict[str, Floats]:

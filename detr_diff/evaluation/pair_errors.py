@@ -9,7 +9,8 @@ import numpy as np
 from detr_diff.evaluation.error_parts import KINDS, RIGHT, find_errors
 from detr_diff.evaluation.record import Ints, Record
 
-COLUMNS = ("pair", "scene", "objects", "found", *(str(kind) for kind in KINDS))
+# The last one is the row of the pair in record.npz, so that its predictions can be found again.
+COLUMNS = ("pair", "scene", "objects", "found", *(str(kind) for kind in KINDS), "image")
 
 
 def pair_errors(record: Record, threshold: float) -> Ints:
@@ -35,4 +36,4 @@ def write_pair_errors(path: Path, table: Ints, names: Sequence[str], scenes: Seq
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for index in np.argsort(-table[:, 2:].sum(axis=1), kind="stable").tolist():
-            rows.writerow([names[index], scenes[index] or "", *table[index].tolist()])
+            rows.writerow([names[index], scenes[index] or "", *table[index].tolist(), index])

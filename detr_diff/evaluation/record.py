@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,20 @@ class Record(NamedTuple):
         return self._replace(
             image=self.image[kept], boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept]
         )
+
+    def of_images(self, rows: Ints) -> "Record":
+        """Of some images, in another order; `rows` are rows in `images`, each at most once."""
+        columns: dict[str, Any] = {"images": np.arange(len(rows))}
+        number = len(self.images)
+        for image, others in (
+            ("image", ("boxes", "scores", "labels")),
+            ("object_image", ("object_boxes", "object_labels")),
+        ):
+            counts = np.bincount(getattr(self, image), minlength=number)
+            own = ranges((np.cumsum(counts) - counts)[rows], counts[rows])
+            columns[image] = np.repeat(np.arange(len(rows)), counts[rows])
+            columns |= {name: getattr(self, name)[own] for name in others}
+        return self._replace(**columns)
 
     def above(self, threshold: float) -> "Record":
         """Predictions with at least that score."""

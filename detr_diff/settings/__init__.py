@@ -1,13 +1,20 @@
 """The types of all settings. Their values and what they mean stand in conf/."""
 
 from detr_diff.settings.data_sets import CheckSettings, ExportSettings, ImportSettings, SynthSettings
-from detr_diff.settings.runs import EvaluateSettings, PredictSettings, RunsSettings, TrainSettings
+from detr_diff.settings.runs import (
+    CompareSettings,
+    EvaluateSettings,
+    PredictSettings,
+    RunsSettings,
+    TrainSettings,
+)
 
 SCHEMAS = {
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
     "runs": RunsSettings,
+    "compare": CompareSettings,
     "data_synth": SynthSettings,
     "data_import": ImportSettings,
     "data_export": ExportSettings,

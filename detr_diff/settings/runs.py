@@ -234,3 +234,14 @@ class RunsSettings:
     state: Optional[RunState] = MISSING
     out: Optional[str] = MISSING
     debug: bool = MISSING
+
+
+@dataclass
+class CompareSettings:
+    """`detr-diff compare`."""
+
+    runs: List[str] = MISSING
+    out: Optional[str] = MISSING
+    bootstrap: int = MISSING
+    seed: int = MISSING
+    debug: bool = MISSING

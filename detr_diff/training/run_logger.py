@@ -1,67 +1,16 @@
 """Where the figures of a run go: metrics.csv always, TensorBoard or Weights & Biases beside it."""
 
-import csv
-import io
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 
 from detr_diff.errors import SettingError, UserError, nearest
+from detr_diff.training.metrics_file import MetricsFile
 
 KINDS = ("csv", "tensorboard", "wandb")
-
-
-class MetricsFile:
-    """metrics.csv: one row for every call, one column for every key.
-
-    A row is written in one piece, and a new column by a whole new file, so that a kill at any
-    moment costs no more than the row that was being written.
-
-    Args:
-        path: The file.
-        resumed_step: Optimizer steps done in the checkpoint that a run goes on from; rows of later
-            steps are dropped, the resumed run writes them again. None: a new run.
-    """
-
-    def __init__(self, path: Path, resumed_step: int | None = None) -> None:
-        self.path = path
-        self.keys: list[str] = []
-        rows = []
-        if resumed_step is not None and path.exists():
-            rows = [row for row in read_metrics(path) if int(row["step"]) < resumed_step]
-        self._write_anew(rows)
-
-    def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Add a row."""
-        plain = {key: value.item() if isinstance(value, Tensor) else value for key, value in metrics.items()}
-        row = {**plain, "step": step}
-        if row.keys() - set(self.keys):
-            self._write_anew([*read_metrics(self.path), row])
-            return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.keys).writerow(row)
-
-    def _write_anew(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self.keys = sorted({key for row in rows for key, value in row.items() if value != ""})
-        unfinished = self.path.with_name(f"{self.path.name}.tmp")
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.keys, extrasaction="ignore")
-            if self.keys:
-                writer.writeheader()
-            writer.writerows(rows)
-        os.replace(unfinished, self.path)
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv; a last one that was not written to its end is left out."""
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return list(csv.DictReader(io.StringIO(whole)))
 
 
 class RunCSVLogger(Logger):
