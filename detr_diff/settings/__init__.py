@@ -1,10 +1,17 @@
 """The types of all settings. Their values and what they mean stand in conf/."""
 
 from detr_diff.settings.data_sets import CheckSettings, ExportSettings, ImportSettings, SynthSettings
-from detr_diff.settings.runs import EvaluateSettings, PredictSettings, RunsSettings, TrainSettings
+from detr_diff.settings.runs import (
+    DoctorSettings,
+    EvaluateSettings,
+    PredictSettings,
+    RunsSettings,
+    TrainSettings,
+)
 
 SCHEMAS = {
     "train": TrainSettings,
+    "doctor": DoctorSettings,
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
     "runs": RunsSettings,

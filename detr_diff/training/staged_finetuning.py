@@ -13,7 +13,7 @@ from detr_diff.model.families import ALIASES, contract
 from detr_diff.text import render
 from detr_diff.training.schedule_figure import Span as StageSpan
 from detr_diff.training.schedule_figure import draw_schedule, drawn_steps
-from detr_diff.training.stages import Span, ended_early
+from detr_diff.training.stages import Span, Timeline, ended_early
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class StagedFinetuning(Callback):
         self.announced = False
         self._apply(trainer, pl_module)
         if trainer.is_global_zero:
-            log.info("%s", render(_plan_table(pl_module)))
+            log.info("%s", render(plan_table(pl_module, pl_module.timeline)))
             self._draw(pl_module)
         # A run that was killed after its last epoch has nothing left to do.
         trainer.should_stop = trainer.should_stop or trainer.current_epoch >= pl_module.timeline.epochs
@@ -129,7 +129,7 @@ class StagedFinetuning(Callback):
         return figures
 
 
-def _plan_table(detector: Any) -> Table:
+def plan_table(detector: Any, timeline: Timeline) -> Table:
     """All stages, before the first of them."""
     table = Table("stage", "epochs", "steps", "blocks that learn", "parameters", "peak learning rate")
     table.title = "plan"
@@ -137,7 +137,7 @@ def _plan_table(detector: Any) -> Table:
         block: sum(p.numel() for p in parameters)
         for block, parameters in parameters_by_block(detector.detr, detector.family).items()
     }
-    for span in detector.timeline.spans:
+    for span in timeline.spans:
         learning = [block for block in span.stage.learn if block in counts]
         rates = sorted({span.stage.rates[block] for block in learning}, reverse=True)
         table.add_row(
