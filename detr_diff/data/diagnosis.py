@@ -13,12 +13,11 @@ from detr_diff.data.split_diagnosis import diagnose_splits
 
 def diagnose(evidence: Evidence) -> list[Finding]:
     """All findings, the worst first."""
-    pictures = list(diagnose_pictures(evidence))
-    # Where the pictures show nothing, no label fits them, and that says nothing of the labels.
-    blind = any(finding.level is Level.problem for finding in pictures)
-    labels = [] if blind else list(diagnose_labels(evidence))
-    found = [*pictures, *labels]
-    for rule in (diagnose_splits, _classes, _boxes):
+    found = [*diagnose_pictures(evidence), *_boxes(evidence)]
+    # Where the pictures show nothing, or boxes have no size, no label fits, which says nothing new.
+    if not any(finding.level is Level.problem for finding in found):
+        found += diagnose_labels(evidence)
+    for rule in (diagnose_splits, _classes):
         found += rule(evidence)
     return sorted(found, key=lambda finding: list(Level).index(finding.level))
 

@@ -91,16 +91,13 @@ def _splits(evidence: Evidence) -> Iterator[Finding]:
 def _validation(statistics: Statistics) -> Iterator[Finding]:
     """Whether the validation part can tell how good a model is."""
     rows = {row["split"]: row for row in statistics.by_split()}
-    if "train" not in rows or not rows["train"]["objects"]:
+    if not {"train", "val"} <= set(rows) or not rows["train"]["objects"]:
         return
-    if "val" not in rows or not rows["val"]["objects"]:
-        number = rows["val"]["pairs"] if "val" in rows else 0
+    if not rows["val"]["objects"]:
         yield Finding(
             Level.problem,
-            "no objects in validation" if number else "no validation pairs",
-            f"none of {some(number, 'validation pair', 'validation pairs')} has an object"
-            if number
-            else "no pair is in val",
+            "no objects in validation",
+            f"none of {some(rows['val']['pairs'], 'validation pair', 'validation pairs')} has an object",
             "AP is undefined, so no checkpoint is better than another",
             "another data.split_by, data.val or seed; see the split column of pairs.csv",
         )

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning import seed_everything
@@ -42,10 +43,10 @@ def run(settings: DictConfig) -> int:
     if not names:
         raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
     quiet()
-    logging.getLogger("detr_diff").setLevel(logging.ERROR)  # what the parts warn of are findings here
     seed_everything(settings.seed, verbose=False)
     diagnosis = Diagnosis()
-    with numbered_folder(settings.out, Path("diagnoses"), root.resolve().name) as (out, folder):
+    numbered = numbered_folder(settings.out, Path("diagnoses"), root.resolve().name)
+    with numbered as (out, folder), _without_warnings():
         plan, detector, report, built = _model(settings, diagnosis)
         seen = _data(settings, root, names, detector, diagnosis)
         diagnosis.causes += built  # after the data: what is wrong there spoils all that follows
@@ -76,6 +77,18 @@ def run(settings: DictConfig) -> int:
     print(f"\nwritten: {', '.join(str(path) for path in sorted(out.iterdir()))}")
     print(f"verdict: {diagnosis.verdict()}")
     return 0 if diagnosis.healthy else 1
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """What the parts warn of are findings here."""
+    log = logging.getLogger("detr_diff")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _require_numbers(settings: DictConfig) -> None:

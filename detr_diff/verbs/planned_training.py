@@ -82,6 +82,18 @@ class PlannedTraining:
         except SettingError as error:
             why, remedy = "the model has no weights in these blocks", "learn: all"
             diagnosis.causes.append(fault("nothing learns", str(error), why, remedy))
+            diagnosis.left_out["training"] = "something must learn first"
+            return
+        if not len(self.data.datasets["val"]):
+            chosen = self.settings.data
+            diagnosis.causes.append(
+                fault(
+                    "no validation pairs",
+                    f"no pair is in val (data.split_by={chosen.split_by}, data.val={chosen.val})",
+                    "training refuses to start without pairs to choose the best checkpoint on",
+                    "data.val=0.2, or val in the split column of pairs.csv",
+                )
+            )
         batch = self._batch()
         sides = self._sides()
         images = measure_input(detector.detr, detector.family, detector.processor, batch, sides)
@@ -146,7 +158,7 @@ class PlannedTraining:
         diagnosis.figures["rates"] = asdict(rates) | {"best": rates.best, "suggested": rates.suggested}
         diagnosis.figures["memorising"] = asdict(learnt) | {
             "loss_share": learnt.fell,
-            "reach_needed": learnt.halfway,
+            "reach_needed": learnt.reach,
             "reach_planned": self.plan.reach,
         }
         shown = ", ".join(f"{steps} steps {score:.2f}" for steps, score in learnt.scores.items())

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median
 from time import perf_counter
 
 import psutil
@@ -18,6 +19,7 @@ OPTIMIZED, FROZEN = 16, 4  # bytes of a float32 weight: itself, its gradient and
 CUDA_CONTEXT = 600e6  # bytes
 FITS = 0.9  # of what is free
 LONG = 24 * 7.0  # hours
+LONG_ENOUGH = 8.0  # seconds of measuring
 WAITING = 2.0  # loading takes so many times a step
 NEGLIGIBLE = 0.5  # hours that may be lost by waiting
 
@@ -52,15 +54,17 @@ class Cost:
 
 
 def seconds_of(work: Callable[[int], object], times: int) -> float:
-    """The median of several runs, the first not counted."""
-    found = []
+    """The median of several runs, the first not counted; of fewer where one takes long."""
+    found: list[float] = []
     for number in range(times + 1):
+        if sum(found) > LONG_ENOUGH:
+            break
         start = perf_counter()
         work(number)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         found.append(perf_counter() - start)
-    return sorted(found[1:])[times // 2]
+    return median(found[1:] or found)
 
 
 def measure_step(trial: Trial) -> float:
@@ -128,7 +132,8 @@ def diagnose_cost(cost: Cost) -> Iterator[Finding]:
             f"a batch of {cost.batch_size} pairs needs about {gigabytes}",
             "the training is killed, or stops with out of memory",
             f"data.batch_size={fitting} and {math.ceil(cost.batch_size / fitting)} times the "
-            "trainer.accumulate_grad_batches take the same steps; a smaller model.processor.size, trainer.precision=bf16-mixed",
+            "trainer.accumulate_grad_batches take the same steps; a smaller model.processor.size; "
+            "trainer.precision=bf16-mixed",
         )
     if cost.hours > LONG:
         yield Finding(
@@ -143,7 +148,7 @@ def diagnose_cost(cost: Cost) -> Iterator[Finding]:
         yield Finding(
             Level.suspicious,
             "loading slower than learning",
-            f"a pair is loaded in {1000 * cost.load:.0f} ms by one process and learnt in {1000 * cost.step:.0f} ms; "
+            f"to load a pair takes {1000 * cost.load:.0f} ms, to learn it {1000 * cost.step:.0f} ms; "
             f"{cost.waiting:.1f} of {cost.hours:.1f} hours are waiting (data.num_workers={cost.workers})",
             "the device stands idle",
             f"data.num_workers={math.ceil(cost.load / cost.step) + 1}, or data.cache=disk",

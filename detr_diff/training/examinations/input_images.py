@@ -109,7 +109,7 @@ def diagnose_input(images: InputImages, pretrained: bool) -> Iterator[Finding]:
             "images not normalised",
             f"the input of the model goes from {images.low:.3g} to {images.high:.3g}",
             "weights expect values of about 1; larger ones saturate the first layers",
-            "model.processor.do_rescale=true (values divided by 255), and do_normalize as the weights had it",
+            "leave do_rescale out of model.processor, so that values are divided by 255",
         )
     elif images.family_normalises and not images.normalised:
         yield Finding(
@@ -118,7 +118,7 @@ def diagnose_input(images: InputImages, pretrained: bool) -> Iterator[Finding]:
             "model.processor.do_normalize=false, but this family takes mean and standard deviation out"
             " unless told otherwise",
             "the features of a pretrained backbone are others on images in another range",
-            "model.processor.do_normalize=true",
+            "leave do_normalize out of model.processor",
         )
     if images.spread < FLATTEST:
         yield Finding(
@@ -136,8 +136,8 @@ def diagnose_input(images: InputImages, pretrained: bool) -> Iterator[Finding]:
         yield Finding(
             Level.problem if median < images.cell / 2 else Level.suspicious,
             "objects smaller than a feature cell",
-            f"half of the objects are smaller than {median:.1f} px in the input ({width}x{height}), and a cell "
-            f"of the finest feature map has {images.cell} px",
+            f"half of the objects are smaller than {median:.1f} px in the input ({width}x{height}), a "
+            f"cell of the finest feature map has {images.cell} px",
             "what is smaller than a cell is averaged away before the transformer sees it",
             "a larger model.processor.size, crops of the frames, or a model with finer features "
             "(rt_detr and deformable_detr: 8 px, detr: 32 px)",

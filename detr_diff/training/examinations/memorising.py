@@ -17,6 +17,8 @@ EVERY = 40  # steps between two looks at the AP50
 REACHED = 0.5  # AP50 from which on the pairs count as learnt
 WARMUP = 0.06  # share of the steps
 FELL, HARDLY = 0.75, 0.9  # the loss against that at the start
+MOST = 0.8  # of the fall of the loss
+SHORT = 1.5, 3.0  # a plan that reaches so many times less is suspicious, and a problem
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,13 @@ class Memorising:
         return float(np.mean(self.losses[-4:]) / self.losses[0])
 
     @property
-    def halfway(self) -> float | None:
-        """The rates of the steps added up until half of the fall was done; None without a fall."""
-        losses = np.asarray(self.losses)
+    def reach(self) -> float | None:
+        """The rates of the steps added up until most of the fall was done; None without a fall."""
         if self.fell > FELL:
             return None
-        smooth = np.convolve(np.pad(losses, (2, 0), mode="edge"), np.ones(3) / 3, "valid")
-        middle = (smooth[0] + smooth[-1]) / 2
-        return float(np.sum(self.rates[: int(np.argmax(smooth <= middle)) + 1]))
+        smooth = np.convolve(np.pad(self.losses, (4, 0), mode="edge"), np.ones(5) / 5, "valid")
+        mostly = smooth[0] + MOST * (smooth[-1] - smooth[0])
+        return float(np.sum(self.rates[: int(np.argmax(smooth <= mostly)) + 1]))
 
 
 def memorise(trial: Trial, rate: float, steps: int, seconds: float) -> Memorising:
@@ -94,14 +95,13 @@ def diagnose_memorising(found: Memorising, plan: Plan, known: bool) -> Iterator[
         plan: What decides how much is learnt.
         known: Whether another finding explains already why it learns too little.
     """
-    needed = found.halfway
-    if needed is not None and plan.reach < needed and not known:
-        times = needed / plan.reach
+    needed = found.reach
+    if needed is not None and needed > SHORT[0] * plan.reach and not known:
         yield Finding(
-            Level.problem if times > 2 else Level.suspicious,
+            Level.problem if needed > SHORT[1] * plan.reach else Level.suspicious,
             "learning rate too low",
-            f"the rates of all {plan.steps} planned steps add up to {plan.reach:.2g}; half of "
-            f"learning {found.pairs} pairs by heart took {needed:.2g} (at a rate of {found.rate:.2g})",
+            f"the rates of all {plan.steps} planned steps add up to {plan.reach:.2g}; most of learning "
+            f"{found.pairs} pairs by heart took {needed:.2g} (at a rate of {found.rate:.2g})",
             "AdamW moves a weight by about the rate in a step, so the weights stay near their start",
             f"a peak rate (lr of the stages) of about {found.rate:.1g}, or many more steps",
         )

@@ -57,8 +57,7 @@ def measure_rates(trial: Trial, planned: float) -> RateRange:
     rates = np.geomspace(LOWEST, HIGHEST, STEPS).tolist()
     losses = trial.losses(lambda step: rates[step], STEPS, same=True)
     finite = [loss for loss in losses if np.isfinite(loss)]
-    # One step at half of it, as after a warm-up: the first step of Adam is its largest.
-    at_planned = trial.losses(lambda step: planned if step else planned / 2, AT_PLANNED, same=True)
+    at_planned = trial.losses(lambda step: planned, AT_PLANNED, same=True)
     return RateRange(rates[: len(finite)], finite, planned, at_planned)
 
 
