@@ -11,6 +11,7 @@ from detr_diff.errors import SettingError, UserError, nearest
 
 VERBS = {
     "train": "train a DETR on frame pairs, evaluate it, write runs/<run_name>/",
+    "doctor": "say in minutes why such a training would fail: data, weights, stages, rates, memory, time",
     "evaluate": "metrics of a checkpoint, or of a baseline, on any labelled set",
     "predict": "boxes of what moved, in one pair or in a whole set",
     "runs": "a table of all runs: state, stage, best metric, final figures",
@@ -22,6 +23,7 @@ VERBS = {
 }
 GROUPS = {
     "train": ("experiment", "model", "stages", "logger"),
+    "doctor": ("experiment", "model", "stages"),
     "evaluate": ("model",),
 }
 # What words without = are for these verbs.

@@ -23,10 +23,18 @@ def verb_help(verb: str, what: str, groups: tuple[str, ...], folders: str | None
         lines.append(f"{group}=")
         lines += [f"  {name:<16}{text}" for name, text in choices(group, verb).items()]
         lines.append("")
-    main = CONF / f"{verb.replace(' ', '_')}.yaml"
+    lines += _explained(CONF / f"{verb.replace(' ', '_')}.yaml", groups)
+    return "\n".join(lines)
+
+
+def _explained(main: Path, groups: tuple[str, ...]) -> list[str]:
+    """The settings of a main file, and those of the files that its defaults name."""
     text = main.read_text(encoding="utf-8")
-    lines += _settings(text)
+    lines = _settings(text)
     for group, chosen in _defaults(text):
+        if not group:  # another verb, whose settings this one has too
+            lines += ["", f"# and those of {chosen}:", *_explained(CONF / f"{chosen}.yaml", groups)]
+            continue
         # `transfer@model.transfer` is the group transfer, put where the section model.transfer is.
         group, _, section = group.partition("@")
         lines += ["", f"{group}:   # {group}={chosen}" if group in groups else f"{section or group}:"]
@@ -35,7 +43,7 @@ def verb_help(verb: str, what: str, groups: tuple[str, ...], folders: str | None
             inherited = (CONF / group / f"{parent}.yaml").read_text(encoding="utf-8")
             lines += [f"  {line}" for line in _settings(inherited)]
         lines += [f"  {line}" for line in _settings(body)]
-    return "\n".join(lines)
+    return lines
 
 
 def choices(group: str, verb: str) -> dict[str, str]:

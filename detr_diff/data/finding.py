@@ -54,6 +54,8 @@ class Evidence:
         split_by: How the data is divided.
         places: What dataset.yaml says of the labels.
         diff: The diff that shall be learnt.
+        aligned: Whether training aligns the frames, or compares them so that it does not matter.
+        light_compensated: Whether training takes a change of light out.
     """
 
     statistics: Statistics
@@ -64,6 +66,8 @@ class Evidence:
     split_by: SplitBy = SplitBy.auto
     places: Places | None = None
     diff: Diff = Diff.abs
+    aligned: bool = False
+    light_compensated: bool = False
 
 
 def percent(share: float) -> str:

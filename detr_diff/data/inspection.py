@@ -63,6 +63,9 @@ class Inspection:
         gain: Light of the after frame: gain * before + bias, mean of the channels.
         bias: In grey levels.
         light: By how many grey levels the light changed, mean of the picture.
+        same: Whether before and after have the same pixels.
+        brightness: Mean grey level of the after frame.
+        contrast: Grey levels between its darkest and its brightest hundredth.
         threshold: Grey levels above which a pixel counts as changed.
         still: bool [N], boxes under which nothing changed.
         in_after: bool [N], boxes whose object is in the after frame rather than the before frame,
@@ -80,6 +83,9 @@ class Inspection:
     gain: float
     bias: float
     light: float
+    same: bool
+    brightness: float
+    contrast: float
     threshold: float
     still: Mask
     in_after: Mask
@@ -128,12 +134,17 @@ def inspect(
     counts = np.array([np.count_nonzero(changed[y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes])
     readings = {OWN: labels.boxes} | {name: read(labels.boxes) for name, read in READINGS.items()}
     candidates = {name: boxes for name, boxes in (readings | dict(others or {})).items() if len(boxes)}
+    grey = cv2.cvtColor(_pixels(after), cv2.COLOR_RGB2GRAY)
+    low, high = np.quantile(grey, [0.01, 0.99])
     return Inspection(
         shift=shift,
         rotation=rotation,
         gain=float(gain.mean()),
         bias=float(bias.mean()),
         light=light,
+        same=torch.equal(before, after),
+        brightness=float(grey.mean()),
+        contrast=float(high - low),
         threshold=threshold,
         still=counts <= STILL * areas,
         in_after=_shows_more(*edges, boxes),

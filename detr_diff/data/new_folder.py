@@ -3,7 +3,8 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from detr_diff.errors import SettingError
@@ -39,3 +40,33 @@ def require_new(out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingError(f"out={out}: exists and is never overwritten; choose another folder")
+
+
+@contextmanager
+def numbered_folder(out: str | None, parent: Path, name: str) -> Iterator[tuple[Path, Path]]:
+    """A folder as `new_folder` makes it, under the next free number when no name is given.
+
+    Args:
+        out: Its name; None for `parent`/`name`-1, -2, ...
+        parent: Where numbered folders are.
+        name: What they are of.
+
+    Yields:
+        The folder's name, and where its files are written until all are there.
+    """
+    if out is not None:
+        with new_folder(Path(out).expanduser()) as folder:
+            yield Path(out).expanduser(), folder
+        return
+    for number in count(1):
+        path = parent / f"{name}-{number}"
+        # Made at once, so that no other process takes the number.
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
+            break
+    try:
+        with new_folder(path) as folder:
+            yield path, folder
+    except BaseException:
+        path.rmdir()
+        raise

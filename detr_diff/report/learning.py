@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from detr_diff.report.plain_table import PlainTable
+from detr_diff.training.metrics_file import read_metrics
 from detr_diff.training.run_folder import CONFIG
-from detr_diff.training.run_logger import read_metrics
 
 Points = list[tuple[float, float]]
 MOST = 400  # points of a curve; the chart has not many more pixels

@@ -3,6 +3,7 @@
 from detr_diff.settings.data_sets import CheckSettings, ExportSettings, ImportSettings, SynthSettings
 from detr_diff.settings.runs import (
     CompareSettings,
+    DoctorSettings,
     EvaluateSettings,
     PredictSettings,
     RunsSettings,
@@ -11,6 +12,7 @@ from detr_diff.settings.runs import (
 
 SCHEMAS = {
     "train": TrainSettings,
+    "doctor": DoctorSettings,
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
     "runs": RunsSettings,

@@ -195,6 +195,25 @@ class TrainSettings:
 
 
 @dataclass
+class MemoriseSettings:
+    """How long the doctor tries whether a few pairs can be learnt by heart."""
+
+    steps: int = MISSING
+    seconds: float = MISSING
+
+
+@dataclass
+class DoctorSettings(TrainSettings):
+    """`detr-diff doctor`: those of train, and its own."""
+
+    out: Optional[str] = MISSING
+    inspect: Optional[int] = MISSING
+    shown: int = MISSING
+    thorough: bool = MISSING
+    memorise: MemoriseSettings = MISSING
+
+
+@dataclass
 class EvaluateSettings:
     """`detr-diff evaluate`."""
 

@@ -19,6 +19,7 @@ from detr_diff.errors import SettingError, UserError
 from detr_diff.launch import launched
 from detr_diff.model.feature_diff import FeatureDiff
 from detr_diff.model.load import load_model
+from detr_diff.model.transfer_report import TransferReport
 from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
@@ -86,7 +87,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
 
 def _train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile, stop: Stop) -> float:
     folder = run_dir / "checkpoints"
-    _take_both_frames(settings)
+    take_both_frames(settings)
     resumed = newest(folder) if settings.resume else None
     _keep_config(settings, run_dir / "config.yaml", resumed is not None)
     if resumed and (run_dir / METRICS).exists():
@@ -94,9 +95,9 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         return best_score(resumed)
     record_launch(run_dir)
     seed_everything(settings.seed, verbose=False)
-    plan = _plan(settings)
+    plan = stage_plan(settings)
     detector = _detector(settings, plan, resumed, run_dir)
-    data = _data(settings, detector)
+    data = data_module(settings, detector)
     kept = KeptPrefix(
         detector, data, Cache(settings.kept_prefix.where), settings.kept_prefix.gb, settings.data.cache_dir
     )
@@ -150,7 +151,7 @@ def _write_and_show(run_dir: Path, detector: Detector, results: Results, split: 
     write_metrics(run_dir / METRICS, {f"{split}/{key}": value for key, value in results.figures.items()})
 
 
-def _plan(settings: DictConfig) -> StagePlan:
+def stage_plan(settings: DictConfig) -> StagePlan:
     """The stages; the patience of early_stopping is that of the last one unless it has its own."""
     stages: dict[str, Any] = plain(settings)["stages"]
     if stages and isinstance(last := list(stages.values())[-1], dict) and last.get("patience") is None:
@@ -199,6 +200,17 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_d
     if resumed is not None:
         log.info("resuming from %s", resumed)
         return load_detector(resumed)[0]
+    detector, report = new_detector(settings, plan)
+    if first_process():
+        write_whole(run_dir / REPORT, json.dumps({"transfer": report.rows()}, indent=1) + "\n")
+    log.info("%s", "\n".join([render(report.table()), *report.lines()]))
+    if report.warning:
+        log.warning("%s", report.warning)
+    return detector
+
+
+def new_detector(settings: DictConfig, plan: StagePlan) -> tuple[Detector, TransferReport]:
+    """As the settings say, and what became of the pretrained weights."""
     names = list(settings.data.names or read_description(Path(settings.data.root)).names)
     if not names:
         raise SettingError(
@@ -214,12 +226,7 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_d
         feature_diff=_feature_diff(settings),
         transfer=plain(settings.model)["transfer"],
     )
-    if first_process():
-        write_whole(run_dir / REPORT, json.dumps({"transfer": report.rows()}, indent=1) + "\n")
-    log.info("%s", "\n".join([render(report.table()), *report.lines()]))
-    if report.warning:
-        log.warning("%s", report.warning)
-    return Detector(
+    detector = Detector(
         architecture.settings(),
         Comparison.from_settings(plain(settings.data)).settings(),
         plan.settings(),
@@ -231,9 +238,10 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_d
         plain(settings.optimizer)["multiples"],
         settings.optimizer.layer_decay,
     )
+    return detector, report
 
 
-def _take_both_frames(settings: DictConfig) -> None:
+def take_both_frames(settings: DictConfig) -> None:
     """Features are compared instead of pixels, so the input is both frames.
 
     Raises:
@@ -265,7 +273,8 @@ def _feature_diff(settings: DictConfig) -> FeatureDiff | None:
     return FeatureDiff.from_settings(settings.model.feature_diff)
 
 
-def _data(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:
+def data_module(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:
+    """The frame pairs as the detector wants them."""
     chosen: dict[str, Any] = plain(settings.data)
     chosen["root"] = str(Path(chosen["root"]).expanduser().absolute())  # a checkpoint may be moved
     for key in ("names", *detector.comparison.settings()):

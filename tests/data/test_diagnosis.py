@@ -25,6 +25,9 @@ GOOD = Inspection(
     gain=1.0,
     bias=0.0,
     light=0.0,
+    same=False,
+    brightness=110.0,
+    contrast=150.0,
     threshold=16.0,
     still=np.zeros(2, bool),
     in_after=np.ones(2, bool),
@@ -209,3 +212,32 @@ def test_a_sample_is_said_to_be_one() -> None:
     findings = found(inspected={"0": GOOD})
     assert findings["not all pairs looked at"].what.startswith("1 of 10 pairs")
     assert findings["not all pairs looked at"].level is Level.note
+
+
+def test_pictures_that_show_nothing_are_named_before_all_else() -> None:
+    still = replace(GOOD, same=True, still=np.ones(2, bool), fits={})
+    assert set(found(still)) == {"before is after"}
+    assert found(still, GOOD)["before is after"].level is Level.suspicious
+    assert "before is after" not in found(replace(EMPTY, same=True), GOOD)
+    dark = replace(GOOD, brightness=4.0, contrast=9.0, still=np.ones(2, bool))
+    assert set(found(dark)) == {"frames nearly black"}
+    assert found(dark)["frames nearly black"].level is Level.problem
+    assert set(found(replace(dark, brightness=200.0))) == {"frames without contrast"}
+    assert "frames nearly black" not in found(dark, *[GOOD] * 9)
+
+
+def test_what_training_takes_out_is_a_note() -> None:
+    shaken, lit = replace(GOOD, shift=(3.0, 2.0)), replace(GOOD, light=14.0)
+    assert found(shaken, aligned=True)["camera shake"].level is Level.note
+    assert found(lit, light_compensated=True)["brightness shift"].level is Level.note
+
+
+def test_a_validation_that_tells_nothing() -> None:
+    made = statistics()
+    nothing = replace(made, counts=made.counts * (made.split == 0), split=made.split)
+    train = np.repeat(made.split == 0, 2)
+    nothing = replace(nothing, boxes=made.boxes[train], class_labels=made.class_labels[train])
+    assert found(statistics=nothing)["no objects in validation"].level is Level.problem
+    assert found(statistics=statistics(splits=("train",))) == {}  # it may be meant so
+    one = replace(made, class_labels=np.where(train, made.class_labels, 0).astype(np.int32))
+    assert "car (50 % of the training objects)" in found(statistics=one)["class not in validation"].what

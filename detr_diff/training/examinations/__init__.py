@@ -1,0 +1,1 @@
+"""The examinations of the doctor: measurements, and findings as pure functions of them."""
