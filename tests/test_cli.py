@@ -137,6 +137,8 @@ def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path: P
     assert {p.name for p in (site / "detr_diff/conf/experiment").iterdir()} == {
         p.name for p in (ROOT / "conf/experiment").iterdir()
     }
+    page = ROOT / "detr_diff/report/page"
+    assert {p.name for p in (site / "detr_diff/report/page").iterdir()} == {p.name for p in page.iterdir()}
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     done = subprocess.run(

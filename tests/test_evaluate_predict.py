@@ -45,6 +45,7 @@ def test_evaluation_agrees_with_the_end_of_training(
     for title in ("95 % intervals", "by class", "by size", "confusion", "kinds of errors"):
         assert title in result.out
     assert (tmp_path / "e/score_sweep.csv").exists()
+    assert (tmp_path / "e/report/index.html").exists()
     assert list((tmp_path / "e/overlays").glob("best*"))
     assert "map_50" in result.out
     again = cli(*words)
@@ -82,9 +83,17 @@ def test_a_shaken_camera_is_aligned(run_dir: Path, tmp_path: Path, cli: Callable
     found = {}
     for method in ("none", "phase"):
         out = tmp_path / method
-        listed = [checkpoint, f"data.root={root}", f"data.registration={method}", f"out={out}", "overlays=6"]
+        listed = [
+            checkpoint,
+            f"data.root={root}",
+            f"data.registration={method}",
+            f"out={out}",
+            "overlays=6",
+            "report=false",
+        ]
         assert cli("evaluate", *listed, "trainer.enable_progress_bar=false").code == 0
         found[method] = json.loads((out / "evaluation.json").read_text())
+        assert not (out / "report").exists()
     assert "test/unaligned" not in found["none"]
     assert 0 <= found["phase"]["test/unaligned"] <= 2
     dark = [np.asarray(Image.open(sorted((tmp_path / name).rglob("*.png"))[0])).mean() for name in found]

@@ -74,6 +74,18 @@ def test_the_run_is_looked_at_closely(run_dir: Path) -> None:
     assert "kinds of errors" in (run_dir / "train.log").read_text()
 
 
+def test_the_report_tells_how_the_run_learned(run_dir: Path) -> None:
+    text = (run_dir / "report/index.html").read_text()
+    for words in (
+        "Stage 1: first, from step 0",
+        "Stage 2: second",
+        "Tensors from random weights",
+        "val/map_50",
+    ):
+        assert words in text
+    assert f"report: {run_dir}/report/index.html" in (run_dir / "train.log").read_text()
+
+
 def test_checkpoints_hold_tensors_and_primitives(run_dir: Path) -> None:
     for name in ("best", "last"):
         checkpoint = torch.load(run_dir / f"checkpoints/{name}.ckpt", weights_only=True)

@@ -28,10 +28,12 @@ class Budget:
     Attributes:
         pairs: How many are still to come.
         left: Bytes for all of them.
+        step: Of STEPS, what fitted the pair before; the next one is alike.
     """
 
     pairs: int
     left: int = BUDGET
+    step: int = 0
 
     def share(self) -> int:
         """Bytes for the pictures of the next pair."""
@@ -55,10 +57,12 @@ def thumbnails(frames: Sequence[Tensor | None], budget: Budget) -> list[str | No
     """
     share = budget.share()
     present = [_pixels(frame) for frame in frames if frame is not None]
-    for side, quality in STEPS:
+    for step in range(max(0, budget.step - 1), len(STEPS)):
+        side, quality = STEPS[step]
         encoded = [_jpeg(pixels, side, quality) for pixels in present]
         if sum(map(len, encoded)) <= share:
             budget.take(sum(map(len, encoded)))
+            budget.step = step
             texts = iter(_data_uris(encoded))
             return [None if frame is None else next(texts) for frame in frames]
     budget.take(0)

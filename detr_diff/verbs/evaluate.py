@@ -129,7 +129,7 @@ def _write_and_show(
             "model": str(name),
             **_subject(data, str(settings.split), len(dataset)),
         }
-        write_report(out, results, subject)
+        print(f"report: {write_report(out, results, subject)}")
     print(f"written to {out}")
 
 

@@ -135,7 +135,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
             if settings.report:
                 pairs = str(len(results.pairs))
                 subject = {"run": name, "data": str(data.settings.root), "split": final, "pairs": pairs}
-                write_report(run_dir, results, subject, run_dir)
+                log.info("report: %s", write_report(run_dir, results, subject, run_dir))
         exit_code = 0
     finally:
         _finish_wandb(exit_code)

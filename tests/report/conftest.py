@@ -47,15 +47,20 @@ def browser() -> Iterator[Any]:
 class Opened:
     """A page, and what it said and asked for that it should not have."""
 
-    def __init__(self, context: Any, path: Path) -> None:
+    def __init__(self, context: Any, path: Path, clock: bool = False) -> None:
+        """With a clock of its own, time stands still but for `page.clock.run_for`."""
         self.trouble: list[str] = []
         self.page = context.new_page()
+        if clock:
+            self.page.clock.install(time=0)
         self.page.on("console", lambda message: self.trouble.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
         self.page.on("dialog", lambda dialog: (self.trouble.append("a dialog opened"), dialog.dismiss()))
         self.page.on("request", lambda request: self._asked(request.url, path))
         self.page.goto(path.as_uri())
         self.page.wait_for_selector("body[data-ready=yes]")
+        if clock:
+            self.page.clock.pause_at(3_600_000)
 
     def _asked(self, url: str, path: Path) -> None:
         if url != path.as_uri() and not url.startswith("data:"):
@@ -68,6 +73,11 @@ class Opened:
         words = "['h3', '.words'].map((part) => one.querySelector(part).textContent).join()"
         script = f"(cards) => cards.map((one) => {words})"
         return self.page.locator("#gallery li").evaluate_all(script)
+
+    def boxes(self, look: str) -> int:
+        """How many boxes of that look are drawn on the cards."""
+        nodes = self.page.locator(f"#gallery .box.{look}")
+        return nodes.evaluate_all("(all) => all.reduce((sum, one) => sum + Number(one.dataset.boxes), 0)")
 
     def choose(self, view: str) -> None:
         self.page.locator(f"input[name=view][value={view}]").check()

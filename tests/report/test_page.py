@@ -44,16 +44,16 @@ def test_the_slider_moves_the_boxes_and_keys_move_the_slider(opened: Opened) -> 
     drawn = []
     for score in (0.4, 0.75):
         opened.threshold(score)
-        predicted = page.locator("#gallery .box.right, #gallery .box.wrong").count()
+        predicted = opened.boxes("right") + opened.boxes("wrong")
         assert predicted == sum(s >= score for one in TEN_PAIRS for s in one["scores"])
         drawn.append(predicted)
     assert drawn[0] > drawn[1] > 0
-    assert page.locator("#gallery .box.truth").count() == sum(len(one["object_labels"]) for one in TEN_PAIRS)
+    assert opened.boxes("truth") == sum(len(one["object_labels"]) for one in TEN_PAIRS)
     page.locator("#score").focus()
     page.keyboard.press("ArrowLeft")
     assert page.locator("#score-value").text_content() == "0.74"
     page.locator("#show-predictions").uncheck()
-    assert page.locator("#gallery .box.right, #gallery .box.wrong").count() == 0
+    assert opened.boxes("right") + opened.boxes("wrong") == 0
     page.locator("#reset").click()
     assert page.locator("#score-value").text_content() == "0.40"
 
@@ -137,33 +137,41 @@ def test_filters_and_order(opened: Opened) -> None:
     assert found == sorted(found, reverse=True)
 
 
-def test_frames_blink_until_they_are_stopped(opened: Opened) -> None:
-    page = opened.page
-    frame = "document.body.dataset.frame"
-    seen = "getComputedStyle(document.querySelector('#gallery .frame.{}')).visibility"
-    assert page.evaluate(frame) == "diff"
-    assert page.evaluate(seen.format("diff")) == "visible"
+FRAME = "document.body.dataset.frame"
+SEEN = "getComputedStyle(document.querySelector('#gallery .frame.{}')).visibility"
+
+
+def test_frames_blink_until_they_are_stopped(browser: Any, report_dir: Path) -> None:
+    context = browser.new_context(reduced_motion="no-preference")
+    opened = Opened(context, report_dir / "index.html", clock=True)
+    page, button = opened.page, opened.page.locator("#frame-controls button.blink")
+    assert (page.evaluate(FRAME), page.evaluate(SEEN.format("diff"))) == ("diff", "visible")
     page.keyboard.press("b")
-    for name in ("after", "before", "after"):
-        page.wait_for_function(f"{frame} === '{name}'")
-        assert page.locator("button.blink").first.get_attribute("aria-pressed") == "true"
-    page.locator("button.blink").first.click()
-    assert page.locator("button.blink").first.get_attribute("aria-pressed") == "false"
-    page.locator("#frame-controls input[value=after]").check()
-    assert page.evaluate(seen.format("after")) == "visible"
-    assert page.evaluate(seen.format("diff")) == "hidden"
+    assert button.get_attribute("aria-pressed") == "true"
+    for name in ("before", "after", "before", "after"):
+        assert page.evaluate(FRAME) == name
+        assert page.evaluate(SEEN.format(name)) == "visible"
+        assert page.evaluate(SEEN.format("diff")) == "hidden"
+        page.clock.run_for(500)
+    button.click()
+    stopped = page.evaluate(FRAME)
+    page.clock.run_for(2000)
+    assert (page.evaluate(FRAME), button.get_attribute("aria-pressed")) == (stopped, "false")
+    page.locator("#frame-controls input[value=diff]").check()
+    assert page.evaluate(SEEN.format("diff")) == "visible"
+    assert opened.trouble == []
+    context.close()
 
 
 def test_who_wants_no_motion_turns_frames_by_hand(browser: Any, report_dir: Path) -> None:
     context = browser.new_context(reduced_motion="reduce")
-    page = Opened(context, report_dir / "index.html").page
+    page = Opened(context, report_dir / "index.html", clock=True).page
     button = page.locator("#frame-controls button.blink")
-    button.click()
-    assert page.evaluate("document.body.dataset.frame") == "before"
-    page.wait_for_timeout(700)
-    assert page.evaluate("document.body.dataset.frame") == "before"
-    button.click()
-    assert page.evaluate("document.body.dataset.frame") == "after"
+    for name in ("before", "after"):
+        button.click()
+        assert page.evaluate(FRAME) == name
+        page.clock.run_for(2000)
+        assert page.evaluate(FRAME) == name
     context.close()
 
 
@@ -272,9 +280,8 @@ def test_one_class_no_predictions_and_no_frames(browser: Any, tmp_path: Path) ->
     assert numbers(page)["lost"] == 1
     page.choose("all")
     assert len(page.cards()) == 2
-    visible = "getComputedStyle(document.querySelector('#gallery .frame.diff')).visibility"
     page.page.keyboard.press("b")
-    page.page.wait_for_function("document.body.dataset.frame === 'after'")
-    assert page.page.evaluate(visible) == "visible"  # there is nothing to blink between
+    assert page.page.evaluate(FRAME) == "before"
+    assert page.page.evaluate(SEEN.format("diff")) == "visible"  # there is nothing to blink between
     assert page.trouble == []
     context.close()

@@ -49,11 +49,11 @@ function frameControls() {
       ...radios.map((radio, place) => element("label", {}, radio, element("span", {}, FRAMES[place])))), blink);
 }
 
-function drawn(box, kinds, words, labelled, pair) {
+function drawn(box, kinds, words, written, pair) {
   const attributes = { x: box[BOX.x0], y: box[BOX.y0], width: Math.max(0, box[BOX.x1] - box[BOX.x0]), height: Math.max(0, box[BOX.y1] - box[BOX.y0]) };
   const group = shape("g", { class: `box ${kinds}` }, shape("title", {}, words),
     shape("rect", { class: "halo", ...attributes }), shape("rect", { class: "line", ...attributes }));
-  if (labelled) {
+  if (written) {
     const size = Math.max(pair.width, pair.height) / 42;
     const top = kinds.startsWith("truth") ? box[BOX.y1] + size * 1.05 : box[BOX.y0] - size * 0.3;
     group.append(shape("text", { x: Math.max(0, box[BOX.x0]), y: Math.min(pair.height - 1, Math.max(size, top)), "font-size": size }, words));
@@ -66,22 +66,38 @@ function boxWords(box, predicted) {
   return predicted ? `${name} ${box[BOX.score].toFixed(2)}` : name;
 }
 
-function boxNodes(pair, found, state, labelled, only) {
-  const nodes = [];
-  if (state.truth) for (const box of pair.objects) {
-    nodes.push(drawn(box, found.lost.includes(box) ? "truth missed" : "truth", boxWords(box, false), labelled, pair));
-  }
-  if (state.predictions) for (const box of found.predictions) {
-    const right = box[BOX.kind] === RIGHT;
-    const words = right ? boxWords(box, true) : `${boxWords(box, true)}, ${KINDS[box[BOX.kind]]}`;
-    nodes.push(drawn(box, right ? "right" : "wrong", words, labelled, pair));
-  }
+// Lists of boxes by how they are drawn, those on top last.
+function byLook(pair, found, state) {
+  const truth = state.truth ? pair.objects : [], lost = new Set(found.lost);
+  const predictions = state.predictions ? found.predictions : [];
+  return {
+    truth: truth.filter((box) => !lost.has(box)),
+    "truth missed": truth.filter((box) => lost.has(box)),
+    right: predictions.filter((box) => box[BOX.kind] === RIGHT),
+    wrong: predictions.filter((box) => box[BOX.kind] !== RIGHT),
+  };
+}
+
+// All boxes of a pair in a few nodes, as there may be thousands on the page.
+function outlines(pair, found, state, only) {
+  const nodes = Object.entries(byLook(pair, found, state)).filter(([, boxes]) => boxes.length).map(([look, boxes]) => {
+    const d = boxes.map((box) => `M${box[BOX.x0]} ${box[BOX.y0]}H${box[BOX.x1]}V${box[BOX.y1]}H${box[BOX.x0]}Z`).join("");
+    return shape("g", { class: `box ${look}${only ? " aside" : ""}`, "data-boxes": boxes.length },
+      shape("path", { class: "halo", d }), shape("path", { class: "line", d }));
+  });
   if (only) {
-    for (const node of nodes) node.classList.add("aside");
     const predicted = pair.predictions.includes(only);
     nodes.push(drawn(only, `${predicted ? "wrong" : "truth missed"} picked`, boxWords(only, predicted), false, pair));
   }
   return nodes;
+}
+
+// Each box with its words.
+function labelled(pair, found, state) {
+  return Object.entries(byLook(pair, found, state)).flatMap(([look, boxes]) => boxes.map((box) => {
+    const words = boxWords(box, !look.startsWith("truth"));
+    return drawn(box, look, look === "wrong" ? `${words}, ${KINDS[box[BOX.kind]]}` : words, true, pair);
+  }));
 }
 
 // The part of the picture around a box, as wide as high as the whole picture is.

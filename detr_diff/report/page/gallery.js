@@ -76,7 +76,7 @@ function gallery(state) {
     }
     const parts = cards.get(item.key);
     parts.open.onclick = () => view(items.findIndex((one) => one.key === item.key));
-    parts.boxes.replaceChildren(...boxNodes(item.pair, item.found, state, false, item.box));
+    parts.boxes.replaceChildren(...outlines(item.pair, item.found, state, item.box));
     const words = item.box ? boxSaid(item) : said(item.pair, item.found);
     parts.node.setAttribute("aria-label", `${item.pair.name}: ${words}`);
     parts.words.replaceChildren(element("span", {}, words), element("span", { class: "scene" }, item.pair.scene ?? ""));
@@ -127,7 +127,7 @@ function gallery(state) {
     title.textContent = pair.name;
     const large = (frame) => {
       const { node, boxes } = picture(pair, frame);
-      boxes.append(...boxNodes(pair, found, state, frame === null, frame === null ? box : null));
+      boxes.append(...(frame === null && box === null ? labelled(pair, found, state) : outlines(pair, found, state, frame === null ? box : null)));
       node.setAttribute("aria-label", `${pair.name}${frame === null ? "" : `, ${frame}`}: ${said(pair, found)}`);
       return element("figure", { class: frame === null ? "large" : "" }, node, frame === null ? null : element("figcaption", {}, frame));
     };
