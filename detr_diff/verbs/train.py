@@ -17,6 +17,7 @@ from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
+from detr_diff.evaluation.confusion import confusion
 from detr_diff.evaluation.tables import summary
 from detr_diff.launch import launched
 from detr_diff.model.load import load_model
@@ -37,7 +38,7 @@ from detr_diff.training.run import (
     write_metrics,
     write_sweep,
 )
-from detr_diff.training.run_logger import build_loggers
+from detr_diff.training.run_logger import build_loggers, log_result
 from detr_diff.training.stages import StagePlan
 from detr_diff.training.status_callback import StatusCallback
 from detr_diff.training.status_file import StatusFile, first_process
@@ -122,7 +123,11 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         figures = evaluate(trainer, detector, data, final)
         if final == "val":
             figures = {key.replace("test/", "val/", 1): value for key, value in figures.items()}
+        record = detector.metrics.record.compute()
         if trainer.is_global_zero:
+            matrix = confusion(record, detector.names, detector.threshold)
+            assert detector.sweep is not None
+            log_result(trainer.loggers, final, figures, detector.sweep, matrix)
             write_sweep(run_dir / "score_sweep.csv", detector.sweep)
             write_metrics(run_dir / "metrics.json", figures)
             shown = {key.removeprefix(f"{final}/"): value for key, value in figures.items()}
