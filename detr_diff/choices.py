@@ -60,6 +60,24 @@ class Registration(StrEnum):
     orb = "orb"
 
 
+class Disturbance(StrEnum):
+    """What is done to the before frame to see what a model endures; see data/disturbance.py."""
+
+    shift = "shift"
+    rotation = "rotation"
+    gain = "gain"
+    bias = "bias"
+    noise = "noise"
+    blur = "blur"
+    jpeg = "jpeg"
+    swap = "swap"
+
+    @property
+    def moves_camera(self) -> bool:
+        """Whether it is what registration is there for."""
+        return self in (Disturbance.shift, Disturbance.rotation)
+
+
 class Augment(StrEnum):
     """How much the training pairs are varied; see data/augment.py."""
 

@@ -3,10 +3,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from detr_diff.training.metrics_file import read_metrics
 from tests.conftest import TINY
+from tests.wandb_file import OfflineRun
 
 
 def test_a_failing_job_stops_no_other(data_root: Path, tmp_path: Path, cli: Callable) -> None:
@@ -41,17 +44,40 @@ def test_each_job_has_its_own_wandb_run(data_root: Path, tmp_path: Path, cli: Ca
     result = cli("train", "--multirun", *words, "seed=1,2")
     assert result.code == 0, result.err
     for job in ("0", "1"):
-        (run,) = (tmp_path / "w" / job / "wandb").glob("offline-run-*")
-        assert run.name.endswith(f"-w-{job}")
-        (record,) = run.glob("run-*.wandb")
-        content = record.read_bytes()
-        assert b"val/overlays" in content
-        assert b"prediction" in content
-        assert b"test/map_50" in content
-        pictures = list(run.glob("files/media/images/val/*.png"))
-        assert len(pictures) == 2
-        assert list(run.glob("files/media/metadata/boxes2D/val/*.json"))
-    assert json.loads((tmp_path / "w/0/metrics.json").read_text()) != {}
+        (folder,) = (tmp_path / "w" / job / "wandb").glob("offline-run-*")
+        assert folder.name.endswith(f"-w-{job}")
+        run = OfflineRun(folder)
+        assert (run.id, run.name, run.group, run.exit_code) == (f"w-{job}", f"w/{job}", "w", 0)
+        assert run.config["seed"] == int(job) + 1
+        # The curves are those of metrics.csv, and the summary is that of metrics.json.
+        rows = read_metrics(tmp_path / "w" / job / "metrics.csv")
+        for key in rows[0].keys() - {"step", "epoch"}:
+            values = [float(row[key]) for row in rows if row[key]]
+            assert run.curve(key) == pytest.approx(values, nan_ok=True), key
+        final = json.loads((tmp_path / "w" / job / "metrics.json").read_text())
+        for key, value in final.items():
+            if value is not None:
+                assert run.summary[key] == pytest.approx(value), key
+        assert run.summary["final_split"] == "test"
+        # Tables of numbers are inside the run folder, and so are pictures with boxes to switch on and off.
+        sweep = run.table("test/score_sweep")
+        assert sweep["columns"] == ["iou", "score", "precision", "recall", "f1"]
+        with (tmp_path / "w" / job / "score_sweep.csv").open() as file:
+            written = [[float(value) for value in row] for row in list(csv.reader(file))[1:]]
+        assert np.allclose(sweep["data"], written, atol=1e-5)
+        assert len(run.table("test/by_score_table")["data"]) == 3 * 91
+        matrix = run.table("test/confusion_matrix_table")
+        assert len(matrix["data"]) == 16
+        assert {true for true, _, _ in matrix["data"]} == {"person", "car", "bicycle", "background"}
+        assert sum(count for true, _, count in matrix["data"] if true != "background") > 0
+        for key, most in (("val/overlays", 2), ("test/worst", 2)):
+            shown = run.shown(key)
+            assert 0 < shown["count"] <= most
+            for picture, boxes in zip(shown["filenames"], shown["all_boxes"], strict=True):
+                assert (folder / "files" / picture).stat().st_size > 0
+                assert set(boxes) == {"truth", "prediction"}
+                for layer in boxes.values():
+                    assert (folder / "files" / layer["path"]).exists()
 
 
 def test_online_wandb_without_an_account_is_one_clear_line(

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from detr_diff.data.augment import NO_AUGMENTATION, Sample, Strength, augment
 from detr_diff.data.diff import Comparison, diff_image
+from detr_diff.data.disturbance import Disturbing
 from detr_diff.data.frame_cache import FrameCache, Frames
 from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
@@ -89,6 +90,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         self.seed = seed
         self.max_objects = max_objects
         self.cache: FrameCache | None = None
+        self.disturbing: Disturbing | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -233,7 +235,11 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
     def _read(self, index: int) -> tuple[Tensor | None, Tensor]:
         """Before (None of a ready diff image) and after, uint8 [3, H, W]."""
         pair = self.pairs[index].pair
-        return None if pair.before is None else read_image(pair.before), read_image(pair.after)
+        before = None if pair.before is None else read_image(pair.before)
+        after = read_image(pair.after)
+        if before is None or self.disturbing is None:
+            return before, after
+        return self.disturbing(index, before, after)
 
     def _compare(self, frames: Tensor) -> Tensor:
         if len(frames) == 1:

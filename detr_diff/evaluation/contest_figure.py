@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from detr_diff.evaluation.contender import Contender
 from detr_diff.evaluation.contest import JUDGED, Contest
@@ -47,9 +48,9 @@ def _figure(contest: Contest) -> Figure:
     shown = [name for name in CURVES if any(name in run.curves for run in runs)]
     tall = 1.0 + 0.32 * len(runs)
     heights = [tall] + [3.0] * (-(-len(shown) // 3))
-    figure = Figure(figsize=(11, sum(heights) + 0.8 + 0.25 * len(runs)), dpi=120, layout="constrained")
+    size = (11, sum(heights) + 0.8 + 0.25 * len(runs))
+    figure = Figure(figsize=size, dpi=120, layout=ConstrainedLayoutEngine(h_pad=0.12))
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr]
     grid = figure.add_gridspec(len(heights), 3, height_ratios=heights)
     for column, (key, name) in enumerate(JUDGED.items()):
         axes = figure.add_subplot(grid[0, column])

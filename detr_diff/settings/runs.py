@@ -214,6 +214,23 @@ class DoctorSettings(TrainSettings):
 
 
 @dataclass
+class DisturbanceSettings:
+    """What is measured with robustness=true."""
+
+    pairs: int = MISSING
+    registration: List[Registration] = MISSING
+    everywhere: bool = MISSING
+    shift: List[float] = MISSING
+    rotation: List[float] = MISSING
+    gain: List[float] = MISSING
+    bias: List[float] = MISSING
+    noise: List[float] = MISSING
+    blur: List[float] = MISSING
+    jpeg: List[float] = MISSING
+    swap: List[float] = MISSING
+
+
+@dataclass
 class EvaluateSettings:
     """`detr-diff evaluate`."""
 
@@ -226,6 +243,8 @@ class EvaluateSettings:
     report: bool = MISSING
     seed: int = MISSING
     debug: bool = MISSING
+    robustness: bool = MISSING
+    disturbances: DisturbanceSettings = MISSING
     data: EvaluateDataSettings = MISSING
     trainer: Dict[str, Any] = MISSING
 

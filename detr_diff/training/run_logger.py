@@ -1,13 +1,16 @@
 """Where the figures of a run go: metrics.csv always, TensorBoard or Weights & Biases beside it."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from detr_diff.errors import SettingError, UserError, nearest
+from detr_diff.evaluation.confusion import Confusion
+from detr_diff.evaluation.score_sweep import Sweep
 from detr_diff.training.metrics_file import MetricsFile
 
 KINDS = ("csv", "tensorboard", "wandb")
@@ -73,11 +76,65 @@ def build_loggers(
     return loggers
 
 
+def log_result(
+    loggers: Sequence[Logger], split: str, figures: Mapping[str, float], sweep: Sweep, confusion: Confusion
+) -> None:
+    """Show the final figures in Weights & Biases, where it is used.
+
+    The figures become the summary of the run; the score sweep and the confusion matrix become
+    tables of numbers with a chart each.
+
+    Args:
+        loggers: Of the run.
+        split: What the figures are of, test or val.
+        figures: As in metrics.json.
+        sweep: On the same pairs.
+        confusion: On the same pairs.
+    """
+    run: Any = next((one.experiment for one in loggers if isinstance(one, WandbLogger)), None)
+    if run is None:
+        return
+    import wandb
+
+    columns = ["iou", "score", "precision", "recall", "f1"]
+    rows = [[round(value, 6) for value in row] for row in sweep.rows()]
+    loosest = [row for row in rows if row[0] == rows[0][0]]
+    curves = wandb.plot.line_series(
+        xs=[row[1] for row in loosest],
+        ys=[[row[place] for row in loosest] for place in (2, 3, 4)],
+        keys=columns[2:],
+        title=f"precision, recall and F1 at IoU {rows[0][0]:g}",
+        xname="score threshold",
+    )
+    fields = {"Actual": "true", "Predicted": "predicted", "nPredictions": "number"}
+    # Not wandb.plot.confusion_matrix: that wants every single object, and knows no background.
+    cells = [
+        [true, predicted, count]
+        for true, own in zip(confusion.names, confusion.counts.tolist(), strict=True)
+        for predicted, count in zip(confusion.names, own, strict=True)
+    ]
+    matrix = wandb.plot_table(
+        vega_spec_name="wandb/confusion_matrix/v1",
+        data_table=wandb.Table(columns=list(fields.values()), data=cells),
+        fields=fields,
+        string_fields={"title": f"confusion at score {confusion.threshold:g}"},
+    )
+    run.log(
+        {
+            f"{split}/score_sweep": wandb.Table(columns=columns, data=rows),
+            f"{split}/by_score": curves,
+            f"{split}/confusion_matrix": matrix,
+        }
+    )
+    # Last: it would hold the figures of the last epoch, not of the best checkpoint.
+    run.summary.update({key: value for key, value in figures.items() if not math.isnan(value)})
+    run.summary["final_split"] = split
+
+
 def _wandb(
     settings: Mapping[str, Any], config: Mapping[str, Any], run_dir: Path, name: str, group: str | None
 ) -> Logger:
     import wandb
-    from lightning.pytorch.loggers import WandbLogger
 
     mode: dict[str, Any] = {"mode": "offline"} if settings["offline"] else {}
     logger = WandbLogger(

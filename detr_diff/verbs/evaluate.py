@@ -7,17 +7,20 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from detr_diff.choices import Registration
+from detr_diff.choices import BaselineName, Disturbance, Registration
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
 from detr_diff.errors import SettingError
+from detr_diff.evaluation.robustness import robustness_table, write_robustness
+from detr_diff.evaluation.robustness_figure import draw_robustness
 from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.baseline import Baseline
 from detr_diff.training.detector import Detector
 from detr_diff.training.overlay_callback import OverlayCallback
 from detr_diff.training.results import Results
+from detr_diff.training.robustness import Robustness
 from detr_diff.training.run import (
     build_trainer,
     evaluate,
@@ -31,13 +34,17 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: DictConfig) -> int:
-    """Evaluate and write evaluation.json, its tables beside it, record.npz, overlays/ and report/."""
+    """Evaluate and write evaluation.json, its tables beside it, record.npz, overlays/ and report/.
+
+    With robustness=true also robustness.csv and robustness.png.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
     if settings.bootstrap < 0:
         raise SettingError(f"bootstrap={settings.bootstrap}: at least 0")
     if settings.out and (Path(settings.out) / "evaluation.json").exists():
         raise _exists(Path(settings.out))
+    robustness = _robustness(settings) if settings.robustness else None
     model, data, facts = _model(settings)
     out = Path(settings.out) if settings.out else _out(settings, data)
     if (out / "evaluation.json").exists():
@@ -46,12 +53,32 @@ def run(settings: DictConfig) -> int:
     data.require(settings.split)
     data.fill_cache(settings.split)
     out.mkdir(parents=True, exist_ok=True)
+    if robustness is not None:  # first: what the model keeps of the last evaluation is written and shown
+        alone = {**plain(settings)["trainer"], "enable_progress_bar": False}
+        endured = robustness.measure(build_trainer(alone, out), model, data, settings.split)
+        write_robustness(out / "robustness.csv", endured)
+        draw_robustness(out / "robustness.png", endured)
+        print(render(robustness_table(endured)))
     trainer = build_trainer(
         plain(settings)["trainer"], out, callbacks=[OverlayCallback(out / "overlays", settings.overlays)]
     )
     figures = evaluate(trainer, model, data, settings.split)
     _write_and_show(settings, out, model, data, figures, facts)
     return 0
+
+
+def _robustness(settings: DictConfig) -> Robustness:
+    """What is measured on disturbed pairs."""
+    if settings.model is not None and settings.model.get("baseline") == BaselineName.oracle:
+        raise SettingError("robustness=true: model=oracle looks at no picture, so nothing disturbs it")
+    chosen = plain(settings.disturbances)
+    return Robustness(
+        {kind: chosen[kind] for kind in Disturbance},
+        [Registration(name) for name in chosen["registration"]],
+        chosen["everywhere"],
+        chosen["pairs"],
+        settings.seed,
+    )
 
 
 def _model(settings: DictConfig) -> tuple[Detector | Baseline, MovedObjectDataModule, dict[str, Any]]:

@@ -40,7 +40,7 @@ from detr_diff.training.run import (
     write_metrics,
 )
 from detr_diff.training.run_folder import METRICS
-from detr_diff.training.run_logger import build_loggers
+from detr_diff.training.run_logger import build_loggers, log_result
 from detr_diff.training.stages import StagePlan
 from detr_diff.training.status_callback import StatusCallback
 from detr_diff.training.status_file import StatusFile, first_process
@@ -129,8 +129,12 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
             raise UserError(f"training ended without a validation, so there is no {best}")
         detector.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
         figures = evaluate(trainer, detector, data, final)
+        # In every process: what they have is gathered.
+        results = Results.of(detector, data.datasets[final], figures, settings.bootstrap, settings.seed)
         if trainer.is_global_zero:
-            results = Results.of(detector, data.datasets[final], figures, settings.bootstrap, settings.seed)
+            named = {f"{final}/{key}": value for key, value in results.figures.items()}
+            assert detector.sweep is not None
+            log_result(trainer.loggers, final, named, detector.sweep, results.analysis.confusion)
             _write_and_show(run_dir, detector, results, final)
             if settings.report:
                 pairs = str(len(results.pairs))

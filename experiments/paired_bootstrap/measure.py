@@ -1,6 +1,6 @@
 """How often `compare` calls equal models different, and how often it sees a better one.
 
-    python experiments/paired_bootstrap/measure.py result.csv
+    python -m experiments.paired_bootstrap.measure result.csv
 
 Two models with planted predictions are compared again and again, each time on new objects: both find
 the same share of the objects, or the second one finds more. Writes one line for each number of pairs
@@ -42,7 +42,10 @@ def measure(pairs: int, gain: float, times: int, resamples: int) -> list[dict[st
         inside = [low <= mean <= high for low, high in covered[key]]
         width = np.mean([high - low for low, high in covered[key]]) / 3.92
         row = {"pairs": pairs, "gain": gain, "figure": name, "comparisons": times}
-        row |= {"mean_difference": round(float(mean), 4), "p_below_0.05": np.mean(np.array(p[key]) < LEVEL)}
+        row |= {
+            "mean_difference": round(float(mean), 4),
+            f"p_below_{LEVEL}": round(float(np.mean(np.array(p[key]) < LEVEL)), 3),
+        }
         row |= {f"p_below_{q}": round(float(np.mean(np.array(p[key]) < q)), 3) for q in (0.25, 0.5, 0.75)}
         row |= {"interval_holds_it": round(float(np.mean(inside)), 3)}
         row |= {"spread_told_over_true": round(float(width / np.std(changes[key])), 3)}

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from detr_diff.data.dataset import Batch, collate
-from detr_diff.model.blocks import parameters_by_block
 from detr_diff.training.detector import Detector
 from detr_diff.training.examinations.cost import predict_memory
 from detr_diff.training.examinations.input_images import measure_input
@@ -55,13 +54,9 @@ def test_the_model_and_the_random_numbers_stay(detector: Detector, batch: Batch)
 def test_frozen_blocks_stay_frozen(detector: Detector, batch: Batch) -> None:
     trial = Trial(detector, batch, {"class_head": 1.0}, 2)
     trial.losses(lambda step: 1e-2, 2)
-    ours = parameters_by_block(detector.detr, detector.family)
-    theirs = parameters_by_block(trial.detector.detr, detector.family)
-    changed = {
-        block
-        for block in ours
-        if not all(torch.equal(a, b) for a, b in zip(ours[block], theirs[block], strict=True))
-    }
+    theirs = dict(trial.detector.detr.named_parameters())
+    same = {n: torch.equal(p, theirs[n]) for n, p in detector.detr.named_parameters()}
+    changed = {group.block for group in detector.rate_groups if not all(same[n] for n in group.names)}
     assert changed == {"class_head"}
 
 
