@@ -27,8 +27,8 @@ from detr_diff.training.examinations.verdict import Diagnosis, fault, rows
 from detr_diff.training.run import quiet
 from detr_diff.training.stages import StagePlan
 from detr_diff.verbs.data_check import by_class, by_split, sections
+from detr_diff.verbs.parts import new_detector, stage_plan, take_both_frames
 from detr_diff.verbs.planned_training import PlannedTraining
-from detr_diff.verbs.train import new_detector, stage_plan, take_both_frames
 
 SHOWN_PROBLEMS = 20
 # What is wrong with stages so that nothing learns, in the words of Stage.

@@ -35,7 +35,7 @@ from detr_diff.training.examinations.trial import Trial
 from detr_diff.training.examinations.verdict import Diagnosis, fault
 from detr_diff.training.guards import require_learning
 from detr_diff.training.stage_tables import plan_table
-from detr_diff.verbs.train import data_module
+from detr_diff.verbs.parts import data_module
 
 SIZE = 4  # pairs in a step of a trial
 SLOW = 0.02  # share of memorise.seconds that a step of a trial may take

@@ -10,16 +10,10 @@ import torch
 from lightning import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from detr_diff.choices import Cache, Compare, Diff, ModelInput
+from detr_diff.choices import Cache
 from detr_diff.compose import plain
-from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.description import read_description
-from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError, UserError
 from detr_diff.launch import launched
-from detr_diff.model.feature_diff import FeatureDiff
-from detr_diff.model.load import load_model
-from detr_diff.model.transfer_report import TransferReport
 from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
@@ -46,6 +40,7 @@ from detr_diff.training.status_callback import StatusCallback
 from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
+from detr_diff.verbs.parts import data_module, new_detector, stage_plan, symmetric_setting, take_both_frames
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +100,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     data.setup()
     data.require("train", "val")
     data.fill_cache("train", "val", "test")
-    if symmetric := _symmetric(detector):
+    if symmetric := symmetric_setting(detector):
         data.warn_of_symmetric_diff(symmetric)
     final = "test" if len(data.datasets["test"]) else "val"
     if final == "val":
@@ -153,14 +148,6 @@ def _write_and_show(run_dir: Path, detector: Detector, results: Results, split: 
         log.info("%s", render(table))
     # Last, as it says that the run has finished.
     write_metrics(run_dir / METRICS, {f"{split}/{key}": value for key, value in results.figures.items()})
-
-
-def stage_plan(settings: DictConfig) -> StagePlan:
-    """The stages; the patience of early_stopping is that of the last one unless it has its own."""
-    stages: dict[str, Any] = plain(settings)["stages"]
-    if stages and isinstance(last := list(stages.values())[-1], dict) and last.get("patience") is None:
-        last["patience"] = settings.early_stopping.patience
-    return StagePlan.from_settings(stages)
 
 
 def _trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) -> dict[str, Any]:
@@ -211,86 +198,6 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_d
     if report.warning:
         log.warning("%s", report.warning)
     return detector
-
-
-def new_detector(settings: DictConfig, plan: StagePlan) -> tuple[Detector, TransferReport]:
-    """As the settings say, and what became of the pretrained weights."""
-    names = list(settings.data.names or read_description(Path(settings.data.root)).names)
-    if not names:
-        raise SettingError(
-            f"no class names: {settings.data.root} has no dataset.yaml; give data.names=[person,car]"
-        )
-    model, architecture, report = load_model(
-        settings.model.family,
-        names,
-        pretrained=settings.model.pretrained,
-        config=plain(settings.model)["config"],
-        processor=plain(settings.model)["processor"],
-        channels=Diff(settings.data.diff).channels,
-        feature_diff=_feature_diff(settings),
-        transfer=plain(settings.model)["transfer"],
-    )
-    detector = Detector(
-        architecture.settings(),
-        Comparison.from_settings(plain(settings.data)).settings(),
-        plan.settings(),
-        settings.optimizer.weight_decay,
-        str(settings.loss.normalize),
-        settings.ema.decay,
-        settings.seed,
-        model,
-        plain(settings.optimizer)["multiples"],
-        settings.optimizer.layer_decay,
-    )
-    return detector, report
-
-
-def take_both_frames(settings: DictConfig) -> None:
-    """Features are compared instead of pixels, so the input is both frames.
-
-    Raises:
-        SettingError: Another way to compare the pixels was asked for.
-    """
-    if settings.model.input is not ModelInput.feature_diff:
-        return
-    if settings.data.diff not in (Diff.abs, Diff.frames):  # the default, or after this function
-        raise SettingError(
-            f"data.diff={settings.data.diff}: with model.input=feature_diff the features are compared, "
-            "not the pixels; leave data.diff out"
-        )
-    settings.data.diff = Diff.frames
-
-
-def _symmetric(detector: Detector) -> str | None:
-    """The setting with which swapped frames look the same, if there is one."""
-    if detector.comparison.diff.symmetric:
-        return f"data.diff={detector.comparison.diff}"
-    features = detector.architecture.feature_diff
-    if features is not None and features.compare is Compare.abs:
-        return "model.feature_diff.compare=abs"
-    return None
-
-
-def _feature_diff(settings: DictConfig) -> FeatureDiff | None:
-    if settings.model.input is not ModelInput.feature_diff:
-        return None
-    return FeatureDiff.from_settings(settings.model.feature_diff)
-
-
-def data_module(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:
-    """The frame pairs as the detector wants them."""
-    chosen: dict[str, Any] = plain(settings.data)
-    chosen["root"] = str(Path(chosen["root"]).expanduser().absolute())  # a checkpoint may be moved
-    for key in ("names", *detector.comparison.settings()):
-        del chosen[key]  # they are in the detector
-    return MovedObjectDataModule(
-        names=detector.names,
-        processor=detector.processor,
-        comparison=detector.comparison,
-        max_objects=detector.architecture.num_queries,
-        seed=settings.seed,
-        **chosen,
-    )
 
 
 def _keep_config(settings: DictConfig, path: Path, resumed: bool) -> None:

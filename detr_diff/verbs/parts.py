@@ -1,0 +1,106 @@
+"""The parts of a training as its settings say: stages, model, data."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from detr_diff.choices import Compare, Diff, ModelInput
+from detr_diff.compose import plain
+from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.data.description import read_description
+from detr_diff.data.diff import Comparison
+from detr_diff.errors import SettingError
+from detr_diff.model.feature_diff import FeatureDiff
+from detr_diff.model.load import load_model
+from detr_diff.model.transfer_report import TransferReport
+from detr_diff.training.detector import Detector
+from detr_diff.training.stages import StagePlan
+
+
+def stage_plan(settings: DictConfig) -> StagePlan:
+    """The stages; the patience of early_stopping is that of the last one unless it has its own."""
+    stages: dict[str, Any] = plain(settings)["stages"]
+    if stages and isinstance(last := list(stages.values())[-1], dict) and last.get("patience") is None:
+        last["patience"] = settings.early_stopping.patience
+    return StagePlan.from_settings(stages)
+
+
+def take_both_frames(settings: DictConfig) -> None:
+    """Features are compared instead of pixels, so the input is both frames.
+
+    Raises:
+        SettingError: Another way to compare the pixels was asked for.
+    """
+    if settings.model.input is not ModelInput.feature_diff:
+        return
+    if settings.data.diff not in (Diff.abs, Diff.frames):  # the default, or after this function
+        raise SettingError(
+            f"data.diff={settings.data.diff}: with model.input=feature_diff the features are compared, "
+            "not the pixels; leave data.diff out"
+        )
+    settings.data.diff = Diff.frames
+
+
+def new_detector(settings: DictConfig, plan: StagePlan) -> tuple[Detector, TransferReport]:
+    """As the settings say, and what became of the pretrained weights."""
+    names = list(settings.data.names or read_description(Path(settings.data.root)).names)
+    if not names:
+        raise SettingError(
+            f"no class names: {settings.data.root} has no dataset.yaml; give data.names=[person,car]"
+        )
+    model, architecture, report = load_model(
+        settings.model.family,
+        names,
+        pretrained=settings.model.pretrained,
+        config=plain(settings.model)["config"],
+        processor=plain(settings.model)["processor"],
+        channels=Diff(settings.data.diff).channels,
+        feature_diff=_feature_diff(settings),
+        transfer=plain(settings.model)["transfer"],
+    )
+    detector = Detector(
+        architecture.settings(),
+        Comparison.from_settings(plain(settings.data)).settings(),
+        plan.settings(),
+        settings.optimizer.weight_decay,
+        str(settings.loss.normalize),
+        settings.ema.decay,
+        settings.seed,
+        model,
+        plain(settings.optimizer)["multiples"],
+        settings.optimizer.layer_decay,
+    )
+    return detector, report
+
+
+def _feature_diff(settings: DictConfig) -> FeatureDiff | None:
+    if settings.model.input is not ModelInput.feature_diff:
+        return None
+    return FeatureDiff.from_settings(settings.model.feature_diff)
+
+
+def data_module(settings: DictConfig, detector: Detector) -> MovedObjectDataModule:
+    """The frame pairs as the detector wants them."""
+    chosen: dict[str, Any] = plain(settings.data)
+    chosen["root"] = str(Path(chosen["root"]).expanduser().absolute())  # a checkpoint may be moved
+    for key in ("names", *detector.comparison.settings()):
+        del chosen[key]  # they are in the detector
+    return MovedObjectDataModule(
+        names=detector.names,
+        processor=detector.processor,
+        comparison=detector.comparison,
+        max_objects=detector.architecture.num_queries,
+        seed=settings.seed,
+        **chosen,
+    )
+
+
+def symmetric_setting(detector: Detector) -> str | None:
+    """The setting with which swapped frames look the same, if there is one."""
+    if detector.comparison.diff.symmetric:
+        return f"data.diff={detector.comparison.diff}"
+    features = detector.architecture.feature_diff
+    if features is not None and features.compare is Compare.abs:
+        return "model.feature_diff.compare=abs"
+    return None
