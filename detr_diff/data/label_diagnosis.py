@@ -19,11 +19,15 @@ def diagnose_labels(evidence: Evidence) -> Iterator[Finding]:
     if misread:  # boxes elsewhere leave the right places without a label, no other fault
         yield from misread
         return
+    misfits = list(_misfits(evidence))
+    if any(bad.level is Level.problem for bad in misfits):  # labels of something else miss every place
+        yield from misfits
+        return
     places = list(diagnose_places(evidence))
     yield from places
     incomplete = any(finding.level is Level.problem for finding in places)
     # Incomplete labels fit badly here and there, which says nothing new.
-    yield from (bad for bad in _misfits(evidence) if not (incomplete and bad.level is Level.note))
+    yield from (bad for bad in misfits if not (incomplete and bad.level is Level.note))
 
 
 def _other_reading(evidence: Evidence) -> Iterator[Finding]:

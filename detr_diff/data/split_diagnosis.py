@@ -8,7 +8,7 @@ from detr_diff.choices import SplitBy
 from detr_diff.data.finding import Evidence, Finding, Level, percent, some
 from detr_diff.data.statistics import Statistics
 
-RARE = 0.05  # a class with a smaller share of the objects may be missing in validation
+BY_CHANCE = 0.01  # a class that is missing in validation with a smaller probability is no accident
 
 
 def diagnose_splits(evidence: Evidence) -> Iterator[Finding]:
@@ -104,15 +104,18 @@ def _validation(statistics: Statistics) -> Iterator[Finding]:
         return
     learnt, judged = rows["train"]["classes"], rows["val"]["classes"]
     total = sum(learnt.values())
-    unseen = [name for name in statistics.names if learnt[name] > RARE * total and not judged[name]]
-    if unseen:
-        shares = ", ".join(
-            f"{name} ({percent(learnt[name] / total)} of the training objects)" for name in unseen
+    shares = {name: learnt[name] / total for name in statistics.names if learnt[name] and not judged[name]}
+    if shares:
+        # Old and new place of an object have the same class.
+        seen = rows["val"]["objects"] / 2
+        chance = min((1 - share) ** seen for share in shares.values())
+        named = ", ".join(
+            f"{name} ({percent(share)} of the training objects)" for name, share in shares.items()
         )
         yield Finding(
-            Level.suspicious,
+            Level.suspicious if chance < BY_CHANCE else Level.note,
             "class not in validation",
-            f"no object of val is a {shares}",
+            f"no object of val is a {named}",
             "the best checkpoint is chosen, and the threshold set, without these classes",
             "another data.split_by, a larger data.val, or another seed",
         )

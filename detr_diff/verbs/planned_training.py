@@ -92,6 +92,24 @@ class PlannedTraining:
                     "data.val=0.2, or val in the split column of pairs.csv",
                 )
             )
+        try:
+            self._examine()
+        except (RuntimeError, ValueError) as error:  # out of memory is a RuntimeError, too
+            first = (str(error).strip().splitlines() or [""])[0]
+            diagnosis.causes.append(
+                fault(
+                    "a training step fails",
+                    f"{type(error).__name__}: {first}",
+                    "what fails for a few pairs fails in training",
+                    "see the size of the images, the model and the batch; debug=true shows where",
+                )
+            )
+            if self.settings.debug:
+                raise
+
+    def _examine(self) -> None:
+        """What needs the model to run."""
+        diagnosis, detector = self.diagnosis, self.detector
         batch = self._batch()
         sides = self._sides()
         images = measure_input(detector.detr, detector.family, detector.processor, batch, sides)
@@ -185,7 +203,8 @@ class PlannedTraining:
         spread = labelled[:: max(1, len(labelled) // PAIRS)][:PAIRS] or [0]
         batch = collate([dataset[index] for index in spread])
         dataset.strength = strength
-        return batch
+        # Without rescaling they are whole numbers, which no layer takes; their range tells it.
+        return batch._replace(images=batch.images.float())
 
     def _sides(self) -> Any:
         """Width and height of the training objects in pixels of their frames, [M, 2]."""

@@ -240,4 +240,12 @@ def test_a_validation_that_tells_nothing() -> None:
     assert found(statistics=nothing)["no objects in validation"].level is Level.problem
     assert found(statistics=statistics(splits=("train",))) == {}  # it may be meant so
     one = replace(made, class_labels=np.where(train, made.class_labels, 0).astype(np.int32))
-    assert "car (50 % of the training objects)" in found(statistics=one)["class not in validation"].what
+    missing = found(statistics=one)["class not in validation"]
+    assert "car (50 % of the training objects)" in missing.what
+    # Of five objects, each in two places, all may be persons by chance.
+    assert missing.level is Level.note
+    many = [np.tile(one.counts, 4), np.tile(one.split, 4), np.tile(one.class_labels, 4)]
+    columns = dict(zip(("counts", "split", "class_labels"), many, strict=True))
+    more = replace(one, boxes=np.tile(one.boxes, (4, 1)), scene=np.tile(one.scene, 4), **columns)
+    more = replace(more, sizes=np.tile(one.sizes, (4, 1)))
+    assert found(statistics=more)["class not in validation"].level is Level.suspicious

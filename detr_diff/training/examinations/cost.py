@@ -83,12 +83,12 @@ def measure_loading(dataset: MovedObjectDataset, pairs: int = 6) -> float:
 def predict_memory(trial: Trial, batch_size: int) -> float:
     """Bytes that training needs with so many pairs in a batch.
 
-    Weights, gradients and optimizer are counted; what the forward pass keeps is measured with one and
-    with two pairs, and grows with the pairs.
+    Weights, gradients and optimizer are counted; what the forward pass keeps is measured with two and
+    with four pairs, and grows with the pairs.
     """
-    one = trial.saved_bytes([0])
-    two = trial.saved_bytes([0, 1]) if len(trial.batch.images) > 1 else 2 * one
-    kept = one + (batch_size - 1) * max(two - one, 0)
+    count = len(trial.batch.images)
+    two, four = (trial.saved_bytes([index % count for index in range(number)]) for number in (2, 4))
+    kept = two + (batch_size - 2) * max(four - two, 0) / 2
     parameters = list(trial.detector.detr.parameters())
     weights = sum(p.numel() * (OPTIMIZED if p.requires_grad else FROZEN) for p in parameters)
     return weights + kept + (CUDA_CONTEXT if trial.device.type == "cuda" else 0)

@@ -62,8 +62,8 @@ def test_frozen_blocks_stay_frozen(detector: Detector, batch: Batch) -> None:
 
 def test_memory_of_a_larger_batch_is_foretold(detector: Detector, batch: Batch) -> None:
     trial = Trial(detector, batch, shares(), 2)
-    kept = {number: trial.saved_bytes(list(range(number))) for number in (1, 2, 6)}
-    foretold = kept[1] + 5 * (kept[2] - kept[1])
+    kept = {number: trial.saved_bytes(list(range(number))) for number in (2, 4, 6)}
+    foretold = 2 * kept[4] - kept[2]
     assert foretold == pytest.approx(kept[6], rel=0.15)
     weights = sum(p.numel() for p in detector.detr.parameters())
     assert predict_memory(trial, 6) == pytest.approx(foretold + 16 * weights, rel=0.02)
