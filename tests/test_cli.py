@@ -137,6 +137,7 @@ def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path: P
     assert {p.name for p in (site / "detr_diff/conf/experiment").iterdir()} == {
         p.name for p in (ROOT / "conf/experiment").iterdir()
     }
+    assert (site / "detr_diff/evaluation/contest_page.html.j2").exists()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     done = subprocess.run(
