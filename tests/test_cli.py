@@ -139,6 +139,7 @@ def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path: P
     }
     page = ROOT / "detr_diff/report/page"
     assert {p.name for p in (site / "detr_diff/report/page").iterdir()} == {p.name for p in page.iterdir()}
+    assert (site / "detr_diff/evaluation/contest_page.html.j2").exists()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     done = subprocess.run(

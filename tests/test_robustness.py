@@ -30,7 +30,8 @@ def test_what_a_baseline_endures(scenes: Path, tmp_path: Path, cli: Callable) ->
     words += ["disturbances.shift=[6]", "disturbances.rotation=[3]", "disturbances.swap=[1]"]
     words += ["disturbances.registration=[none,phase]", "data.split_by=pair", "model.pairs=6", "overlays=0"]
     words += ["trainer.enable_progress_bar=false", "bootstrap=0", "disturbances.pairs=50"]
-    result = cli(*words, f"out={tmp_path / 'a'}")
+    words += ["model.difference=20", "model.opening=0.01", "model.closing=0.05", "model.margin=0.01"]
+    result = cli(*words, "model.smallest=0.001", f"out={tmp_path / 'a'}")
     assert result.code == 0, result.err
     found = rows(tmp_path / "a/robustness.csv")
     camera = {(k, v, m) for k, v in (("shift", "6"), ("rotation", "3")) for m in ("none", "phase")}
@@ -48,7 +49,7 @@ def test_what_a_baseline_endures(scenes: Path, tmp_path: Path, cli: Callable) ->
     with Image.open(tmp_path / "a/robustness.png") as picture:
         assert picture.size[0] > 800
     less = ["disturbances.rotation=[]", "disturbances.swap=[]", "disturbances.registration=[phase]"]
-    again = cli(*words, *less, f"out={tmp_path / 'b'}")
+    again = cli(*words, "model.smallest=0.001", *less, f"out={tmp_path / 'b'}")
     assert again.code == 0
     repeated = rows(tmp_path / "b/robustness.csv")
     assert repeated == {key: row for key, row in found.items() if key[0] == "shift" and key[2] == "phase"}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detr_diff.evaluation.error_parts import KINDS, MENDABLE, RIGHT, Kind, find_errors
-from detr_diff.evaluation.record import Floats, Ints, Record
+from detr_diff.evaluation.record import Floats, Ints, Mask, Record
 from detr_diff.evaluation.score_sweep import counts_by_score
 
 NEVER = -1.0  # below every score
@@ -33,7 +33,7 @@ class ErrorSweep(NamedTuple):
 def error_sweep(record: Record) -> ErrorSweep:
     """Tell the errors at every score threshold; the same as `find_errors` at each of them."""
     errors, number = find_errors(record), len(record.object_labels)
-    mendable = np.isin(errors.kind, [KINDS.index(kind) for kind in MENDABLE])
+    mendable: Mask = np.isin(errors.kind, [KINDS.index(kind) for kind in MENDABLE])
     found, covered = (_best(record, errors.object, own, number) for own in (errors.kind == RIGHT, mendable))
     everything = np.ones(len(errors.kind), np.bool_)
     counts = counts_by_score(errors.kind - RIGHT, everything, record.scores, 1 + len(KINDS))[1:]
@@ -43,7 +43,7 @@ def error_sweep(record: Record) -> ErrorSweep:
     return ErrorSweep(errors.kind, found, covered, counts.T)
 
 
-def _best(record: Record, objects: Ints, chosen: Ints, number: int) -> Floats:
+def _best(record: Record, objects: Ints, chosen: Mask, number: int) -> Floats:
     """The best score of the chosen predictions on each object."""
     best = np.full(number, NEVER)
     np.maximum.at(best, objects[chosen], record.scores[chosen])

