@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detr_diff.evaluation.error_parts import KINDS, MENDABLE, RIGHT, Kind, find_errors
-from detr_diff.evaluation.record import Floats, Ints, Record
+from detr_diff.evaluation.record import Floats, Ints, Mask, Record
 from detr_diff.evaluation.score_sweep import counts_by_score
 
 NEVER = -1.0  # below every score
@@ -43,7 +43,7 @@ def error_sweep(record: Record) -> ErrorSweep:
     return ErrorSweep(errors.kind, found, covered, counts.T)
 
 
-def _best(record: Record, objects: Ints, chosen: Ints, number: int) -> Floats:
+def _best(record: Record, objects: Ints, chosen: Mask, number: int) -> Floats:
     """The best score of the chosen predictions on each object."""
     best = np.full(number, NEVER)
     np.maximum.at(best, objects[chosen], record.scores[chosen])
