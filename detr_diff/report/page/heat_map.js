@@ -41,13 +41,13 @@ function heatMap(choose) {
     const name = figure.selectedOptions[0].textContent;
     note.textContent = `Largest ${name}: ${fixed(best.value)} at IoU ${COUNTS.iou[best.iou].toFixed(2)}, score ${COUNTS.score[best.score].toFixed(2)}.`;
     drawing.setAttribute("aria-label", `${name} over IoU and score threshold, ${of.selectedOptions[0].textContent}. ${note.textContent}`);
-    const fresh = rows_();
+    const fresh = readable();
     byHand.replaceWith(fresh);
     byHand = fresh;
   }
-  const rows_ = () => asTable(() => table("By IoU and score threshold", ["IoU", ...COUNTS.score.filter((_, k) => k % 5 === 0).map((score) => score.toFixed(2))],
+  const readable = () => asTable(() => table("By IoU and score threshold", ["IoU", ...COUNTS.score.filter((_, k) => k % 5 === 0).map((score) => score.toFixed(2))],
     COUNTS.iou.map((iou, row) => [iou.toFixed(2), ...COUNTS.score.map((_, k) => k).filter((k) => k % 5 === 0).map((k) => fixed(value(row, k)))])));
-  let byHand = rows_();
+  let byHand = readable();
   figure.addEventListener("change", paint);
   of.addEventListener("change", paint);
   const scale = element("div", { class: "scale", "aria-hidden": "true" }, element("span", {}, "0"), ramp(), element("span", {}, "1"));
