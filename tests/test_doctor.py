@@ -52,7 +52,6 @@ def test_everything_is_examined(data_root: Path, tmp_path: Path, cli: Callable) 
     [
         ("nothing learns", ["stages.first.lr=0"]),
         ("images not normalised", ["+model.processor.do_rescale=false"]),
-        ("frozen batch norm without statistics", ["model.transfer.batch_norm=frozen"]),
         ("fewer queries than objects", ["model.config.num_queries=2"]),
         ("no validation pairs", ["data.val=0"]),
     ],
