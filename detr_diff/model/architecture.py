@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -13,6 +13,7 @@ from detr_diff.errors import SettingError, nearest
 from detr_diff.model.backbone import timm_settings
 from detr_diff.model.batch_norm import restore_batch_norm
 from detr_diff.model.families import Family, family
+from detr_diff.model.modification import Modification
 
 transformers_logging.set_verbosity_error()  # TransferReport says it in our words
 transformers_logging.disable_progress_bar()
@@ -29,12 +30,14 @@ class Architecture:
         live_batch_norm: Whether the batch norm of the backbone learns. It must when the
             backbone starts from random weights and must not when it is pretrained: batches
             are small.
+        modification: What is changed of the family's model, the fields of Modification.
     """
 
     family: str
     config: dict[str, Any]
     processor: dict[str, Any]
     live_batch_norm: bool
+    modification: dict[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -100,13 +103,16 @@ def configure(
     return configuration
 
 
-def to_architecture(name: str, configuration: Any, processor: Any) -> Architecture:
+def to_architecture(
+    name: str, configuration: Any, processor: Any, modification: Modification
+) -> Architecture:
     """The architecture of a configuration and an image processor, with frozen batch norm."""
     return Architecture(
         name,
         json.loads(configuration.to_json_string(use_diff=False)),
         json.loads(processor.to_json_string()),
         live_batch_norm=False,
+        modification=modification.settings(),
     ).with_batch_norm(live=False)
 
 
@@ -116,6 +122,7 @@ def build_model(architecture: Architecture) -> PreTrainedModel:
     configuration = kind.config_class.from_dict(copy.deepcopy(architecture.config))
     model: PreTrainedModel = build(kind.model_class, configuration)
     restore_batch_norm(model, architecture.live_batch_norm)
+    Modification.from_settings(architecture.modification).apply(model)
     return model.train()
 
 

@@ -19,6 +19,7 @@ from detr_diff.model.architecture import (
 from detr_diff.model.backbone import require_fit
 from detr_diff.model.batch_norm import restore_batch_norm
 from detr_diff.model.families import ALIASES, family
+from detr_diff.model.modification import Modification
 from detr_diff.model.naming import Naming
 from detr_diff.model.probe import probe
 from detr_diff.model.source import Source, open_source
@@ -43,6 +44,7 @@ def load_model(
     processor: Mapping[str, Any] | None = None,
     channels: int = 3,
     transfer: Mapping[str, Any] | None = None,
+    modification: Mapping[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, Architecture, TransferReport]:
     """A model whose head fits our classes.
 
@@ -54,6 +56,7 @@ def load_model(
         processor: Settings of the family's image processor.
         channels: Channels of the input image.
         transfer: The fields of TransferPolicy.
+        modification: The fields of Modification.
 
     Returns:
         The model in training mode, how to build it again, and what became of every tensor.
@@ -69,9 +72,10 @@ def load_model(
     if source is not None and _same_family(family_name, source, policy):
         stored = {key: value for key, value in (source.config or {}).items() if key not in OBSOLETE}
         stored_processor = source.processor
-    configuration = configure(kind, names, config or {}, stored, channels)
+    modified = Modification.from_settings(modification or {})
+    configuration = configure(kind, names, modified.config(kind, config or {}, stored), stored, channels)
     own_processor = configure_processor(kind, processor or {}, stored_processor)
-    architecture = to_architecture(family_name, configuration, own_processor)
+    architecture = to_architecture(family_name, configuration, own_processor, modified)
     model = build_model(architecture)
     require_fit(model, channels)
     transferred = Transfer(model, kind, names, source, policy).run()

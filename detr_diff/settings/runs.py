@@ -16,6 +16,7 @@ from detr_diff.choices import (
     Mismatch,
     Normalize,
     OnError,
+    Positions,
     Queries,
     Registration,
     RunOrder,
@@ -88,6 +89,22 @@ class TransferSettings:
 
 
 @dataclass
+class ModificationSettings:
+    """What is changed of the model."""
+
+    positions: Optional[Positions] = MISSING
+    position_scale: Optional[float] = MISSING
+    activation: Optional[str] = MISSING
+    dropout: Optional[float] = MISSING
+    queries: Optional[int] = MISSING
+    attention_heads: Optional[int] = MISSING
+    adapter: Optional[int] = MISSING
+    adapter_kernel: Optional[int] = MISSING
+    class_layers: Optional[int] = MISSING
+    box_layers: Optional[int] = MISSING
+
+
+@dataclass
 class ModelSettings:
     """Which DETR."""
 
@@ -96,6 +113,7 @@ class ModelSettings:
     processor: Dict[str, Any] = MISSING
     config: Dict[str, Any] = MISSING
     transfer: TransferSettings = MISSING
+    modification: ModificationSettings = MISSING
 
 
 @dataclass

@@ -196,6 +196,7 @@ def _detector(settings: DictConfig, plan: StagePlan, resumed: Path | None, run_d
         processor=plain(settings.model)["processor"],
         channels=Diff(settings.data.diff).channels,
         transfer=plain(settings.model)["transfer"],
+        modification=plain(settings.model)["modification"],
     )
     if first_process():
         write_whole(run_dir / REPORT, json.dumps({"transfer": report.rows()}, indent=1) + "\n")
