@@ -247,6 +247,13 @@ class ClassHead(StrEnum):
     fresh = "fresh"
 
 
+class Positions(StrEnum):
+    """Position encodings of the image's features: fixed sines, or a learned table."""
+
+    sine = "sine"
+    learned = "learned"
+
+
 class Init(StrEnum):
     """How the weights start that come from no source; default: as the family starts them."""
 

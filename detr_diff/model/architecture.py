@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -14,6 +14,7 @@ from detr_diff.model.backbone import timm_settings
 from detr_diff.model.batch_norm import restore_batch_norm
 from detr_diff.model.families import Family, family
 from detr_diff.model.feature_diff import FeatureDiff, compare_features, with_feature_diff
+from detr_diff.model.modification import Modification
 
 transformers_logging.set_verbosity_error()  # TransferReport says it in our words
 transformers_logging.disable_progress_bar()
@@ -31,6 +32,7 @@ class Architecture:
             backbone starts from random weights and must not when it is pretrained: batches
             are small.
         feature_diff: How features are compared; None when the input is one image.
+        modification: What is changed of the family's model, the fields of Modification.
     """
 
     family: str
@@ -38,6 +40,7 @@ class Architecture:
     processor: dict[str, Any]
     live_batch_norm: bool
     feature_diff: FeatureDiff | None = None
+    modification: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Architecture":
@@ -121,7 +124,11 @@ def configure(
 
 
 def to_architecture(
-    name: str, configuration: Any, processor: Any, feature_diff: FeatureDiff | None
+    name: str,
+    configuration: Any,
+    processor: Any,
+    feature_diff: FeatureDiff | None,
+    modification: Modification,
 ) -> Architecture:
     """The architecture of a configuration and an image processor, with frozen batch norm."""
     return Architecture(
@@ -130,6 +137,7 @@ def to_architecture(
         json.loads(processor.to_json_string()),
         live_batch_norm=False,
         feature_diff=feature_diff,
+        modification=modification.settings(),
     ).with_batch_norm(live=False)
 
 
@@ -141,6 +149,7 @@ def build_model(architecture: Architecture) -> PreTrainedModel:
     restore_batch_norm(model, architecture.live_batch_norm)
     if architecture.feature_diff is not None:
         compare_features(model, kind, architecture.feature_diff)
+    Modification.from_settings(architecture.modification).apply(model)
     return model.train()
 
 

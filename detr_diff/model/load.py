@@ -20,6 +20,7 @@ from detr_diff.model.backbone import require_fit
 from detr_diff.model.batch_norm import restore_batch_norm
 from detr_diff.model.families import ALIASES, family
 from detr_diff.model.feature_diff import FeatureDiff, require_feature_diff
+from detr_diff.model.modification import Modification
 from detr_diff.model.naming import Naming
 from detr_diff.model.probe import probe
 from detr_diff.model.source import Source, open_source
@@ -45,6 +46,7 @@ def load_model(
     channels: int = 3,
     feature_diff: FeatureDiff | None = None,
     transfer: Mapping[str, Any] | None = None,
+    modification: Mapping[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, Architecture, TransferReport]:
     """A model whose head fits our classes.
 
@@ -57,6 +59,7 @@ def load_model(
         channels: Channels of the input image.
         feature_diff: How features are compared, when the input is both frames.
         transfer: The fields of TransferPolicy.
+        modification: The fields of Modification.
 
     Returns:
         The model in training mode, how to build it again, and what became of every tensor.
@@ -74,11 +77,11 @@ def load_model(
     if source is not None and _same_family(family_name, source, policy):
         stored = {key: value for key, value in (source.config or {}).items() if key not in OBSOLETE}
         stored_processor = source.processor
-    configuration = configure(
-        kind, names, config or {}, stored, channels if feature_diff is None else channels // 2
-    )
+    seen = channels if feature_diff is None else channels // 2  # by the backbone
+    modified = Modification.from_settings(modification or {})
+    configuration = configure(kind, names, modified.config(kind, config or {}, stored), stored, seen)
     own_processor = configure_processor(kind, processor or {}, stored_processor)
-    architecture = to_architecture(family_name, configuration, own_processor, feature_diff)
+    architecture = to_architecture(family_name, configuration, own_processor, feature_diff, modified)
     model = build_model(architecture)
     require_fit(model, channels)
     transferred = Transfer(model, architecture.kind, names, source, policy).run()

@@ -19,6 +19,7 @@ from detr_diff.choices import (
     ModelInput,
     Normalize,
     OnError,
+    Positions,
     Queries,
     Registration,
     RunOrder,
@@ -99,6 +100,22 @@ class FeatureDiffSettings:
 
 
 @dataclass
+class ModificationSettings:
+    """What is changed of the model."""
+
+    positions: Optional[Positions] = MISSING
+    position_scale: Optional[float] = MISSING
+    activation: Optional[str] = MISSING
+    dropout: Optional[float] = MISSING
+    queries: Optional[int] = MISSING
+    attention_heads: Optional[int] = MISSING
+    adapter: Optional[int] = MISSING
+    adapter_kernel: Optional[int] = MISSING
+    class_layers: Optional[int] = MISSING
+    box_layers: Optional[int] = MISSING
+
+
+@dataclass
 class ModelSettings:
     """Which DETR."""
 
@@ -109,6 +126,7 @@ class ModelSettings:
     processor: Dict[str, Any] = MISSING
     config: Dict[str, Any] = MISSING
     transfer: TransferSettings = MISSING
+    modification: ModificationSettings = MISSING
 
 
 @dataclass

@@ -58,6 +58,7 @@ def new_detector(settings: DictConfig, plan: StagePlan) -> tuple[Detector, Trans
         channels=Diff(settings.data.diff).channels,
         feature_diff=_feature_diff(settings),
         transfer=plain(settings.model)["transfer"],
+        modification=plain(settings.model)["modification"],
     )
     detector = Detector(
         architecture.settings(),
