@@ -28,9 +28,10 @@ from tests.model.tiny_models import FAMILIES, MODELS, build
 KEYS = [*FAMILIES, "deformable_detr two stages"]
 # What adds nothing at first, and the names of the new tensors.
 NEUTRAL = [
-    ({"adapter": 4}, r".*(input_projection|input_proj\.\d+\.0|encoder_input_proj\.\d+\.0)\.adapter\..*"),
-    ({"class_layers": 2, "box_layers": 1}, r".*(class_|bbox_).*\.adapter\..*"),
-    ({"dropout": 0.5}, "none"),
+    (
+        {"adapter": 4, "class_layers": 2, "box_layers": 1, "dropout": 0.5},
+        r".*(input_proj|class_|bbox_).*\.adapter\..*",
+    ),
 ]
 OTHERS = [
     ({"positions": "learned"}, r".*position_embedding\.(row|column)_embeddings\.weight"),
