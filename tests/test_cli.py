@@ -76,7 +76,7 @@ def test_help_explains_every_setting(cli: Callable) -> None:
         ("train data.batch_size=abc", "data.batch_size=abc: Value 'abc'"),
         (
             "train data.diff=foo",
-            "data.diff=foo: Invalid value 'foo', expected one of [abs, tolerant, signed, stack]",
+            "data.diff=foo: Invalid value 'foo', expected one of [abs, tolerant, signed, stack, frames]",
         ),
         ("train data.root", "'data.root' is not of the form key=value"),
         ("train", "not given: data.root=..."),
