@@ -25,6 +25,7 @@ def rows(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
         return {(r["disturbance"], r["level"], r["registration"]): r for r in csv.DictReader(file)}
 
 
+@pytest.mark.exhaustive
 def test_what_a_baseline_endures(scenes: Path, tmp_path: Path, cli: Callable) -> None:
     words = ["evaluate", "model=threshold_blobs", f"data.root={scenes}", "robustness=true", *LEVELS]
     words += ["disturbances.shift=[6]", "disturbances.rotation=[3]", "disturbances.swap=[1]"]

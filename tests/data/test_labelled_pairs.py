@@ -119,6 +119,7 @@ def own_bytes() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells who owns memory")
+@pytest.mark.exhaustive
 def test_workers_copy_nothing(many: LabelledPairs) -> None:
     """Looking at columns costs a worker less than half of what looking at Python objects does."""
     (grown,) = build_loader(Walk(many), 1, batch_size=None)

@@ -23,7 +23,7 @@ from detr_diff.model.prefix import deepest_cut, keep, replay
 from detr_diff.model.selection import ParameterNames
 from detr_diff.training.run import load_detector
 from tests.conftest import TINY
-from tests.model.tiny_models import FAMILIES, MODELS, build
+from tests.model.tiny_models import FAMILIES, MODELS, build, first_of
 
 KEYS = [*FAMILIES, "deformable_detr two stages"]
 # What adds nothing at first, and the names of the new tensors.
@@ -80,7 +80,7 @@ def answer(model: nn.Module) -> Tensor:
     return torch.cat([output.logits, output.pred_boxes], -1)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", first_of(KEYS))
 def test_what_is_not_touched_stays(key: str, source: Callable[[str], str]) -> None:
     untouched = changed(key, source(key))
     before, expected = untouched.state_dict(), answer(untouched)
@@ -100,7 +100,7 @@ def test_what_is_not_touched_stays(key: str, source: Callable[[str], str]) -> No
         assert same is ((modification, new) in NEUTRAL), modification
 
 
-@pytest.mark.parametrize("key", FAMILIES)
+@pytest.mark.parametrize("key", first_of(FAMILIES))
 def test_the_number_of_queries_is_all_that_changes(key: str, source: Callable[[str], str]) -> None:
     before = changed(key, source(key)).state_dict()
     model = changed(key, source(key), queries=4)
@@ -112,7 +112,7 @@ def test_the_number_of_queries_is_all_that_changes(key: str, source: Callable[[s
             assert torch.equal(tensor, expected), name
 
 
-@pytest.mark.parametrize("key", [*FAMILIES, "deformable_detr two stages"])
+@pytest.mark.parametrize("key", first_of([*FAMILIES, "deformable_detr two stages"]))
 def test_what_is_new_learns_and_belongs_to_a_block(key: str, source: Callable[[str], str]) -> None:
     torch.manual_seed(0)
     new = {"adapter": 4, "class_layers": 1, "box_layers": 1, "positions": "learned", "position_scale": 0.5}
@@ -133,6 +133,7 @@ def test_what_is_new_learns_and_belongs_to_a_block(key: str, source: Callable[[s
     assert blocks == {"input_projection", "encoder", "class_head", "box_head"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("key", ["rt_detr_v2", "d_fine", "deformable_detr two stages", "deformable_detr"])
 def test_heads_that_share_weights_share_what_is_new(key: str, source: Callable[[str], str]) -> None:
     model = changed(key, source(key), class_layers=1)

@@ -22,10 +22,10 @@ CASES = [
     ("detr", ["heads", "decoder"], "encoder"),
     ("detr", ["transformer"], "layer4"),
     ("detr resnet18", ["class_head", "input_projection"], "layer4"),
-    ("conditional_detr", ["heads", "transformer"], "layer4"),
-    ("deformable_detr", ["heads", "transformer"], "layer4"),
-    ("rt_detr_v2", ["heads", "transformer"], "layer4"),
-    ("d_fine", ["heads", "transformer"], "layer4"),
+    *(
+        pytest.param(name, ["heads", "transformer"], "layer4", marks=pytest.mark.exhaustive)
+        for name in ("conditional_detr", "deformable_detr", "rt_detr_v2", "d_fine")
+    ),
     ("rt_detr", ["heads"], "encoder"),
     ("rt_detr", ["decoder", "queries"], "encoder"),
     ("rt_detr", ["heads", "transformer"], "layer4"),
@@ -96,7 +96,7 @@ def test_losses_and_gradients_are_those_of_the_whole_model(key: str, learn: list
     torch.manual_seed(1)
     with replay(model, cut, others):
         other = model(pixel_values=EMPTY, labels=labels)
-    assert abs(float(other.loss.detach() - expected.loss.detach())) > 1e-4  # it depends on what is kept
+    assert (other.logits - expected.logits).abs().max() > 1e-4  # it depends on what is kept
 
 
 @pytest.mark.parametrize(("key", "learn", "last"), CASES[::2])
