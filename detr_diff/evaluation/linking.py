@@ -10,9 +10,9 @@ from torch import Tensor
 from detr_diff.evaluation.appearance import appearance
 from detr_diff.evaluation.record import Floats, Ints
 
-LIMIT = 0.8  # from this cost on two places are of two objects
-SIZE = 0.1  # cost of a height e times as large: perspective
-SHAPE = 0.3  # cost of a ratio of the sides e times as large
+LIMIT = 0.4  # from this cost on two places are of two objects
+SIZE = 0.05  # cost of a height e times as large: perspective
+SHAPE = 0.2  # cost of a ratio of the sides e times as large
 NONE = -1  # no partner
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.ops import box_convert, masks_to_boxes
 
 from detr_diff.choices import Augment
-from detr_diff.data.augment import STRENGTHS, Sample, Strength, augment, clip, move, paste
+from detr_diff.data.augment import STRENGTHS, Sample, Strength, augment, clip, move, paste, reverse
 from detr_diff.data.diff import abs_diff
 
 WIDTH, HEIGHT = 80, 60
@@ -172,3 +172,37 @@ def test_whole_pixels_move_as_by_interpolation(seed: int, box: tuple[int, ...]) 
     interpolated = move(sample, Strength(translate=0.2, rotate=1e-9), generator(seed))
     assert int(abs_diff(shifted.frames, interpolated.frames).max()) <= 1
     torch.testing.assert_close(shifted.boxes, interpolated.boxes, atol=1e-5, rtol=0)
+
+
+def placed(seed: int) -> Sample:
+    """Four objects; the class of each is its number, so that it can be recognised."""
+    corners = [[0.05, 0.1, 0.2, 0.3], [0.4, 0.5, 0.6, 0.8], [0.7, 0.1, 0.95, 0.4], [0.1, 0.7, 0.3, 0.95]]
+    rows = box_convert(torch.tensor(corners), "xyxy", "cxcywh")
+    numbers = torch.arange(4)
+    return Sample(textured(seed), rows, numbers, torch.tensor([0, 1, -1, 0]), 10 + numbers)
+
+
+def test_swapped_frames_swap_the_places() -> None:
+    sample = reverse(placed(0))
+    assert sample.places.tolist() == [1, 0, -1, 1]
+    assert torch.equal(sample.frames, placed(0).frames.flip(0))
+    assert torch.equal(reverse(sample).places, placed(0).places)
+
+
+@given(seeds)
+def test_places_stay_with_their_objects(seed: int) -> None:
+    """Whatever is cropped, pasted or swapped: all known places are swapped, or none is."""
+    donor = with_object(20, 20, 10, 12)._replace(class_labels=torch.tensor([9]))
+    level = STRENGTHS[Augment.strong]
+    sample = augment(placed(seed), level, generator(seed), reversible=True, donor=lambda: donor)
+    assert len(sample.boxes) == len(sample.places) == len(sample.objects)
+    truth = {**dict(enumerate(placed(seed).places.tolist())), 9: 1}
+    seen = [
+        (place != truth[label])
+        for label, place in zip(sample.class_labels.tolist(), sample.places.tolist(), strict=True)
+        if truth[label] >= 0
+    ]
+    assert len(set(seen)) <= 1
+    # What was pasted has left its other place behind.
+    for label, number in zip(sample.class_labels.tolist(), sample.objects.tolist(), strict=True):
+        assert number == (-1 if label == 9 else 10 + label)
