@@ -62,10 +62,12 @@ class LabelledPairs(Sequence[LabelledPair]):
             return self.take(np.arange(len(self))[index])
         row = int(self.rows[index])
         own = slice(int(self.box_ends[row]), int(self.box_ends[row + 1]))
-        class_labels, places, objects = (
-            column[own].astype(np.int64) for column in (self.class_labels, self.places, self.objects)
+        labels = Labels(
+            self.class_labels[own].astype(np.int64),
+            self.boxes[own].copy(),
+            self.places[own].astype(np.int64),
+            self.objects[own].astype(np.int64),
         )
-        labels = Labels(class_labels, self.boxes[own].copy(), places, objects)
         return LabelledPair(self.pairs[row], labels, int(self.sizes[row, 0]), int(self.sizes[row, 1]))
 
     def frame_pairs(self) -> FramePairs:

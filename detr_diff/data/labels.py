@@ -48,7 +48,7 @@ class Labels:
 
     def __post_init__(self) -> None:
         for name in ("places", "objects"):
-            if not len(getattr(self, name)):
+            if len(getattr(self, name)) != len(self.class_labels):
                 object.__setattr__(self, name, np.full(len(self.class_labels), UNKNOWN))
 
     def __len__(self) -> int:

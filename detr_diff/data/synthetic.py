@@ -133,16 +133,16 @@ class Scene:
         shake, turn = rng.uniform(-1, 1, 2) * self.settings.shake, 0.0
         if self.settings.turn:
             turn = rng.uniform(-1, 1) * self.settings.turn
-        rows, places, frames = [], [], []
+        rows, said, frames = [], [], []
         still = np.zeros(2), 0.0
         for word, things, (shift, angle) in zip(PLACES, (before, after), ((shake, turn), still), strict=True):
             frame, visible = self._draw(things)
             for (thing, _), box in zip(things, visible, strict=True):
                 if id(thing) in moved and box is not None:
                     rows.append(self._row(thing.label, box))
-                    places.append((word, moved[id(thing)]))
+                    said.append((word, moved[id(thing)]))
             frames.append(self._photograph(rng, frame, shift, angle))
-        return GeneratedPair(frames[0], frames[1], rows, places)
+        return GeneratedPair(frames[0], frames[1], rows, said)
 
     def _scale(self, y: float) -> float:
         """Perspective: objects nearer to the camera stand lower and are larger."""

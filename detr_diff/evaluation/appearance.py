@@ -46,7 +46,8 @@ def _describe(own: Frame, other: Frame) -> Floats:
     scale = SIDE / max(own.shape[:2])
     if scale < 1:
         size = max(1, round(own.shape[1] * scale)), max(PARTS, round(own.shape[0] * scale))
-        own, other = (cv2.resize(crop, size, interpolation=cv2.INTER_AREA) for crop in (own, other))
+        own = cv2.resize(own, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        other = cv2.resize(other, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     change = np.abs(own.astype(float) - other).mean(axis=2)
     weights = np.clip(change / CHANGED, FAINT, 1.0)
     parts = np.arange(len(own)) * PARTS // len(own)

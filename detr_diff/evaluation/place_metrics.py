@@ -61,8 +61,8 @@ class PlaceMetrics(Metric):
                 self.linked_right += 1
         # A link to an object without a number may be right, nobody knows.
         nameless = found[(found >= 0) & (objects < 0)]
-        old = np.flatnonzero((places == 0) & (partner >= 0))
-        self.linked += int((~np.isin(old, nameless) & ~np.isin(partner[old], nameless)).sum())
+        starts = np.flatnonzero((places == 0) & (partner >= 0))
+        self.linked += int((~np.isin(starts, nameless) & ~np.isin(partner[starts], nameless)).sum())
 
     def compute(self) -> dict[str, float]:
         """place_accuracy, link_accuracy and link_precision; nan where there is nothing to judge."""
