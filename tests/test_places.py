@@ -119,6 +119,5 @@ def test_labels_without_places_are_refused(
 
 def test_a_diff_that_cannot_tell_is_warned_of(data_root: Path, tmp_path: Path, cli: Callable) -> None:
     words = [*TINY, "run_name=abs", "model.places=true", f"data.root={data_root}", f"runs={tmp_path}"]
-    result = cli("train", *words, "~stages.second", "data.subset=4", "guards.first_batch=0")
-    assert result.code == 0, result.err
+    result = cli("train", *words, "compile=nonsense")  # ends it before the first step
     assert "model.places=true: data.diff=abs looks the same when the frames are swapped" in result.err

@@ -136,7 +136,8 @@ def _contradiction(
 
 def _parse(fields: list[str], names: Sequence[str]) -> _Row | str:
     """One line, or what is wrong with it."""
-    if len(fields) < 5:
+    # A number behind the box is of labels for another task, as polygons or key points.
+    if len(fields) < 5 or (len(fields) > 5 and not math.isnan(_number(fields[5]))):
         return f"{len(fields)} fields, 5 expected: class cx cy w h"
     if len(fields) > 7:
         return f"{len(fields)} fields, at most 7 expected: class cx cy w h place object"
@@ -147,10 +148,7 @@ def _parse(fields: list[str], names: Sequence[str]) -> _Row | str:
         return f"class {fields[0]} is unknown, allowed: {known}"
     box = []
     for what, text in zip(("cx", "cy", "w", "h"), fields[1:5], strict=True):
-        try:
-            value = float(text) if "_" not in text else math.nan
-        except ValueError:
-            value = math.nan
+        value = _number(text)
         if math.isnan(value):
             return f"{what} {text!r} is not a number"
         if not 0.0 <= value <= 1.0:
@@ -168,3 +166,11 @@ def _parse(fields: list[str], names: Sequence[str]) -> _Row | str:
             return f"object {fields[6]!r} is not a whole number from 0, of at most 9 digits"
         number = int(fields[6])
     return _Row(int(fields[0]), tuple(box), place, number)
+
+
+def _number(text: str) -> float:
+    """nan where it is none."""
+    try:
+        return float(text) if "_" not in text else math.nan
+    except ValueError:
+        return math.nan

@@ -46,7 +46,8 @@ def test_any_bytes_are_read_or_reported(path: Path, content: bytes) -> None:
     ("line", "message"),
     [
         ("0 0.5 0.5 0.1", "4 fields, 5 expected: class cx cy w h"),
-        ("0 0.5 0.5 0.1 0.1 0.9", "place '0.9' is unknown, allowed: before, after"),
+        ("0 0.5 0.5 0.1 0.1 0.9", "6 fields, 5 expected: class cx cy w h"),
+        ("0 0.5 0.5 0.1 0.1 0.9 0.9", "7 fields, 5 expected: class cx cy w h"),
         ("0 0.5 0.5 0.1 0.1 both 1", "place 'both' is unknown, allowed: before, after"),
         ("0 0.5 0.5 0.1 0.1 after -1", "object '-1' is not a whole number from 0, of at most 9 digits"),
         ("0 0.5 0.5 0.1 0.1 after 1 2", "8 fields, at most 7 expected: class cx cy w h place object"),
