@@ -29,7 +29,7 @@ def virat(src: Path, out: Path, *words: str) -> list[str]:
 
 def boxes_of(label: Path) -> Boxes:
     """Rows of a label file as class, x, y, w, h in pixels of the generated frames."""
-    rows = [list(map(float, line.split())) for line in label.read_text().splitlines()]
+    rows = [list(map(float, line.split()[:5])) for line in label.read_text().splitlines()]
     return {
         (
             int(kind),
