@@ -35,6 +35,6 @@ def require_places(detector: Detector, data: MovedObjectDataModule, *splits: str
     if setting := symmetric_setting(detector):
         log.warning(
             "model.places=true: %s looks the same when the frames are swapped, so that old and new places "
-            "cannot be told apart; use data.diff=signed or data.diff=stack",
+            "cannot be told apart; use data.diff=stack or data.diff=signed",
             setting,
         )
