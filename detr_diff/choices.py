@@ -107,6 +107,9 @@ class Places(StrEnum):
     changed = "changed"
 
 
+PLACES = (Places.before, Places.after)  # of a single box; places as numbers are positions in it
+
+
 class ImportFormat(StrEnum):
     """Outside formats that become an ordinary data set; see data/formats/."""
 

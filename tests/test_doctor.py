@@ -69,7 +69,7 @@ def test_wrong_data_is_named_first(data_root: Path, tmp_path: Path, cli: Callabl
     root = Path(shutil.copytree(data_root, tmp_path / "data"))
     for path in (root / "labels").rglob("*.txt"):
         rows = [line.split() for line in path.read_text().splitlines()]
-        path.write_text("".join(f"{r[0]} {' '.join(str(64 * float(v)) for v in r[1:])}\n" for r in rows))
+        path.write_text("".join(f"{r[0]} {' '.join(str(64 * float(v)) for v in r[1:5])}\n" for r in rows))
     result, content = examined(cli, root, tmp_path / "out", "memorise.steps=9")
     assert result.code == 1
     assert names(content)[0] == "boxes in pixels"

@@ -29,7 +29,7 @@ def virat(src: Path, out: Path, *words: str) -> list[str]:
 
 def boxes_of(label: Path) -> Boxes:
     """Rows of a label file as class, x, y, w, h in pixels of the generated frames."""
-    rows = [list(map(float, line.split())) for line in label.read_text().splitlines()]
+    rows = [list(map(float, line.split()[:5])) for line in label.read_text().splitlines()]
     return {
         (
             int(kind),
@@ -130,7 +130,7 @@ def test_a_video_becomes_a_data_set(tmp_path: Path, cli: Callable) -> None:
     ]
     assert check(discover(tmp_path / "out"), ["person"]).problems == []
     assert (tmp_path / "out/labels/000000_000006.txt").read_text() == (
-        "0 0.078125 0.3125 0.15625 0.20833333\n0 0.265625 0.3125 0.15625 0.20833333\n"
+        "0 0.078125 0.3125 0.15625 0.20833333 before 0\n0 0.265625 0.3125 0.15625 0.20833333 after 0\n"
     )
     refused = cli(*words[:4], f"out={tmp_path / 'other'}", *words[5:], "pictures=refer")
     assert refused.code == 2

@@ -29,11 +29,19 @@ class Sample(NamedTuple):
         frames: uint8 [2, 3, H, W], before and after; [1, 3, H, W] for a ready diff image.
         boxes: float [N, 4], cxcywh in [0, 1].
         class_labels: int64 [N].
+        places: int64 [N], 0 old (before), 1 new (after), -1 unknown.
+        objects: int64 [N], number of the object that the box is a place of, -1 unknown.
     """
 
     frames: Tensor
     boxes: Tensor
     class_labels: Tensor
+    places: Tensor
+    objects: Tensor
+
+    def only(self, kept: Tensor) -> "Sample":
+        """With some of the objects; kept is bool [N]."""
+        return Sample(self.frames, *(column[kept] for column in self[1:]))
 
 
 @dataclass(frozen=True)
@@ -119,11 +127,12 @@ def augment(
     two = len(sample.frames) == 2
     if two and chance(strength.same):
         index = int(torch.randint(2, (), generator=generator))
-        sample = Sample(sample.frames[[index, index]], sample.boxes[:0], sample.class_labels[:0])
+        sample = sample.only(torch.zeros(len(sample.boxes), dtype=torch.bool))
+        sample = sample._replace(frames=sample.frames[[index, index]])
     elif donor is not None and chance(strength.paste):
         sample = paste(sample, donor(), generator)
     if two and reversible and chance(strength.reverse):
-        sample = sample._replace(frames=sample.frames.flip(0))
+        sample = reverse(sample)
     sample = move(sample, strength, generator)
     if two:
         frames = sample.frames
@@ -131,6 +140,12 @@ def augment(
             frames = _jitter(frames, generator)
         sample = sample._replace(frames=_photograph(frames, strength, generator))
     return sample
+
+
+def reverse(sample: Sample) -> Sample:
+    """Swap the frames: what was the old place of an object is now the new one."""
+    places = torch.where(sample.places < 0, sample.places, 1 - sample.places)
+    return sample._replace(frames=sample.frames.flip(0), places=places)
 
 
 def move(sample: Sample, strength: Strength, generator: torch.Generator) -> Sample:
@@ -164,7 +179,7 @@ def move(sample: Sample, strength: Strength, generator: torch.Generator) -> Samp
     )
     moved = functional.affine(corners, angle, [x, y], scale, [0.0, 0.0]).as_subclass(Tensor)
     boxes, kept = clip(moved / size)
-    return Sample(frames, boxes, sample.class_labels[kept])
+    return sample.only(kept)._replace(frames=frames, boxes=boxes)
 
 
 def clip(corners: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,11 +223,9 @@ def paste(sample: Sample, donor: Sample, generator: torch.Generator) -> Sample:
         place = (..., slice(rows.start, rows.stop), slice(columns.start, columns.stop))
         frames = sample.frames.clone()
         frames[place] = torch.lerp(frames[place].float(), donor.frames[place].float(), alpha).round().byte()
-        return Sample(
-            frames,
-            torch.cat([sample.boxes, donor.boxes[index : index + 1]]),
-            torch.cat([sample.class_labels, donor.class_labels[index : index + 1]]),
-        )
+        pasted = [column[index : index + 1] for column in donor[1:]]
+        pasted[-1] = torch.full_like(pasted[-1], -1)  # its other place stays behind
+        return Sample(frames, *map(torch.cat, zip(sample[1:], pasted, strict=True)))
     return sample
 
 

@@ -40,6 +40,7 @@ class Batch(NamedTuple):
         images: float [B, C, H, W], padded at the right and at the bottom with zeros.
         masks: int64 [B, H, W], 1 on the picture, 0 on the padding.
         targets: One dict a sample: boxes float [N, 4] cxcywh in [0, 1], class_labels int64 [N],
+            places int64 [N] (0 before, 1 after, -1 unknown), objects int64 [N] (number, -1 unknown),
             size int64 [2] (height and width of the frames in pixels), index int64 [1] (position
             in the data set), padding bool [1] (True: not to be counted); with registration also
             aligned bool [1] (False: it gave up).
@@ -107,7 +108,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         epoch, index, padding = key if isinstance(key, tuple) else SampleKey(0, key)
         frames = self._frames(index)
         pair = self.pairs[index]
-        sample = self._sample(pair, frames)
+        sample = self._sample(pair, frames.pixels)
         if self.strength != NO_AUGMENTATION:
             generator = torch.Generator().manual_seed(seed_for(self.seed, epoch, index))
             full = self.max_objects is not None and len(sample.boxes) >= self.max_objects
@@ -119,7 +120,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
                 donor=None if full else partial(self._donor, generator),
             )
         image = self._compare(sample.frames)
-        target = self._target(pair, sample.boxes, sample.class_labels, index, padding, frames.aligned)
+        target = self._target(pair, sample, index, padding, frames.aligned)
         return self._normalise(image), target
 
     def target(self, key: SampleKey | int, aligned: bool) -> Target:
@@ -131,22 +132,22 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         """
         _, index, padding = key if isinstance(key, tuple) else SampleKey(0, key)
         pair = self.pairs[index]
-        boxes, class_labels = torch.from_numpy(pair.labels.boxes), torch.from_numpy(pair.labels.class_labels)
-        return self._target(pair, boxes, class_labels, index, padding, aligned)
+        return self._target(pair, self._sample(pair, torch.empty(0)), index, padding, aligned)
 
     def _target(
         self,
         pair: LabelledPair,
-        boxes: Tensor,
-        class_labels: Tensor,
+        sample: Sample,
         index: int,
         padding: bool,
         aligned: bool,
     ) -> Target:
-        _require_boxes(boxes, self.max_objects, pair.pair.name)
+        _require_boxes(sample.boxes, self.max_objects, pair.pair.name)
         target = {
-            "boxes": boxes,
-            "class_labels": class_labels,
+            "boxes": sample.boxes,
+            "class_labels": sample.class_labels,
+            "places": sample.places,
+            "objects": sample.objects,
             "size": torch.tensor([pair.height, pair.width]),
             "index": torch.tensor([index]),
             "padding": torch.tensor([padding]),
@@ -224,13 +225,14 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         kept = self.cache.get(index) if self.cache is not None else None
         return self.prepare(index) if kept is None else kept
 
-    def _sample(self, pair: LabelledPair, frames: Frames) -> Sample:
-        boxes, class_labels = pair.labels.boxes, pair.labels.class_labels
-        return Sample(frames.pixels, torch.from_numpy(boxes), torch.from_numpy(class_labels))
+    def _sample(self, pair: LabelledPair, frames: Tensor) -> Sample:
+        labels = pair.labels
+        columns = (labels.boxes, labels.class_labels, labels.places, labels.objects)
+        return Sample(frames, *map(torch.from_numpy, columns))
 
     def _donor(self, generator: torch.Generator) -> Sample:
         index = int(torch.randint(len(self.pairs), (), generator=generator))
-        return self._sample(self.pairs[index], self._frames(index))
+        return self._sample(self.pairs[index], self._frames(index).pixels)
 
     def _read(self, index: int) -> tuple[Tensor | None, Tensor]:
         """Before (None of a ready diff image) and after, uint8 [3, H, W]."""

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
@@ -32,6 +32,8 @@ class LabelledPairs(Sequence[LabelledPair]):
         box_ends: int64 [len(pairs) + 1]; pair i has the boxes box_ends[i] to box_ends[i + 1].
         boxes: float32 [M, 4], cxcywh in [0, 1].
         class_labels: int32 [M].
+        places: int8 [M], see Labels.
+        objects: int32 [M], see Labels.
         sizes: int32 [len(pairs), 2], height and width in pixels.
         contents: int64 [len(pairs)], hash of the frames; 0 when it was not asked for.
     """
@@ -41,6 +43,8 @@ class LabelledPairs(Sequence[LabelledPair]):
     box_ends: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.float32]
     class_labels: npt.NDArray[np.int32]
+    places: npt.NDArray[np.int8]
+    objects: npt.NDArray[np.int32]
     sizes: npt.NDArray[np.int32]
     contents: npt.NDArray[np.int64]
 
@@ -58,7 +62,12 @@ class LabelledPairs(Sequence[LabelledPair]):
             return self.take(np.arange(len(self))[index])
         row = int(self.rows[index])
         own = slice(int(self.box_ends[row]), int(self.box_ends[row + 1]))
-        labels = Labels(self.class_labels[own].astype(np.int64), self.boxes[own].copy())
+        labels = Labels(
+            self.class_labels[own].astype(np.int64),
+            self.boxes[own].copy(),
+            self.places[own].astype(np.int64),
+            self.objects[own].astype(np.int64),
+        )
         return LabelledPair(self.pairs[row], labels, int(self.sizes[row, 0]), int(self.sizes[row, 1]))
 
     def frame_pairs(self) -> FramePairs:
@@ -67,10 +76,14 @@ class LabelledPairs(Sequence[LabelledPair]):
 
     def take(self, positions: npt.NDArray[np.int64] | Sequence[int]) -> "LabelledPairs":
         """Some of them; the columns are shared."""
-        rows = self.rows[np.asarray(positions, np.int64)]
-        return LabelledPairs(
-            self.pairs, rows, self.box_ends, self.boxes, self.class_labels, self.sizes, self.contents
-        )
+        return replace(self, rows=self.rows[np.asarray(positions, np.int64)])
+
+    def without_place(self) -> FramePair | None:
+        """The first pair with an object whose label says no place; None when every label says it."""
+        unknown = np.concatenate([[0], np.cumsum(self.places < 0)])
+        counts = unknown[self.box_ends[self.rows + 1]] - unknown[self.box_ends[self.rows]]
+        found = np.flatnonzero(counts)
+        return self.pairs[int(self.rows[found[0]])] if len(found) else None
 
 
 class LabelColumns:
@@ -84,6 +97,7 @@ class LabelColumns:
         self._pairs = pairs
         self._rows, self._ends = array("q"), array("q", [0])
         self._boxes, self._class_labels, self._sizes = array("f"), array("i"), array("i")
+        self._places, self._objects = array("b"), array("i")
         self._contents = array("q")
 
     def append(self, labels: Labels, size: tuple[int, int], content: int = 0) -> None:
@@ -91,6 +105,8 @@ class LabelColumns:
         self._rows.append(len(self._ends) - 1)
         self._boxes.frombytes(labels.boxes.tobytes())
         self._class_labels.frombytes(labels.class_labels.astype(np.int32).tobytes())
+        self._places.frombytes(labels.places.astype(np.int8).tobytes())
+        self._objects.frombytes(labels.objects.astype(np.int32).tobytes())
         self._ends.append(len(self._class_labels))
         self._sizes.extend(size)
         self._contents.append(content)
@@ -109,6 +125,8 @@ class LabelColumns:
             np.array(self._ends, np.int64),
             np.array(self._boxes, np.float32).reshape(-1, 4),
             np.array(self._class_labels, np.int32),
+            np.array(self._places, np.int8),
+            np.array(self._objects, np.int32),
             np.array(self._sizes, np.int32).reshape(-1, 2),
             np.array(self._contents, np.int64),
         )

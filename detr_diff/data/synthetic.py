@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detr_diff.choices import Places
+from detr_diff.choices import PLACES, Places
 from detr_diff.data.description import write_description
 from detr_diff.data.sprites import HEIGHTS, NAMES, SPRITE, Array, Thing, random_thing
 
@@ -56,11 +56,12 @@ class Place:
 
 @dataclass(frozen=True)
 class GeneratedPair:
-    """Two frames, uint8 [H, W, 3] RGB, and rows (class, cx, cy, w, h), normalised."""
+    """Two frames, uint8 [H, W, 3] RGB, rows (class, cx, cy, w, h), normalised, and their (place, object)."""
 
     before: npt.NDArray[np.uint8]
     after: npt.NDArray[np.uint8]
     rows: list[tuple[int, float, float, float, float]]
+    places: list[tuple[Places, int]]
 
 
 def generate(out: Path, pairs: int, scenes: int, settings: SceneSettings) -> Iterator[None]:
@@ -84,7 +85,8 @@ def generate(out: Path, pairs: int, scenes: int, settings: SceneSettings) -> Ite
                 bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
                 cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
             lines = "".join(
-                f"{label} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f}\n" for label, cx, cy, w, h in pair.rows
+                f"{label} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f} {place} {thing}\n"
+                for (label, cx, cy, w, h), (place, thing) in zip(pair.rows, pair.places, strict=True)
             )
             (out / "labels" / name / f"{index:06d}.txt").write_text(lines)
             yield
@@ -115,7 +117,7 @@ class Scene:
         count = 0 if rng.random() < self.settings.empty else int(rng.integers(1, 4))
         before = list(self.parked)
         after = list(self.parked)
-        moved: set[int] = set()  # ids of objects, by identity
+        moved: dict[int, int] = {}  # objects, by identity, to their numbers
         for thing in [random_thing(rng) for _ in range(count)]:
             taken = before + [item for item in after if item[0] is not thing]
             places = self._place(rng, [thing, thing], taken)
@@ -126,20 +128,21 @@ class Scene:
                 before.append(places[0])
             if not self.settings.appear / 2 <= chance < self.settings.appear:
                 after.append(places[1])
-            moved.add(id(thing))
+            moved[id(thing)] = len(moved)
         # The earlier frame is the shaken one: all labels are places in the later one.
         shake, turn = rng.uniform(-1, 1, 2) * self.settings.shake, 0.0
         if self.settings.turn:
             turn = rng.uniform(-1, 1) * self.settings.turn
-        rows = []
-        frames = []
-        for things, shift, angle in ((before, shake, turn), (after, np.zeros(2), 0.0)):
+        rows, said, frames = [], [], []
+        still = np.zeros(2), 0.0
+        for word, things, (shift, angle) in zip(PLACES, (before, after), ((shake, turn), still), strict=True):
             frame, visible = self._draw(things)
             for (thing, _), box in zip(things, visible, strict=True):
                 if id(thing) in moved and box is not None:
                     rows.append(self._row(thing.label, box))
+                    said.append((word, moved[id(thing)]))
             frames.append(self._photograph(rng, frame, shift, angle))
-        return GeneratedPair(frames[0], frames[1], rows)
+        return GeneratedPair(frames[0], frames[1], rows, said)
 
     def _scale(self, y: float) -> float:
         """Perspective: objects nearer to the camera stand lower and are larger."""

@@ -11,11 +11,13 @@ from torch.nn.functional import interpolate
 from torchvision.io import write_png
 from torchvision.utils import draw_bounding_boxes
 
+from detr_diff.evaluation.link_arrows import draw_arrows
 from detr_diff.evaluation.matching import match
 from detr_diff.evaluation.overlap import overlaps
 from detr_diff.evaluation.record import Record
 
 TRUTH, PREDICTION = (60, 220, 90), (255, 150, 30)
+OLD_PLACE = (90, 170, 255)
 SHORT_SIDE = 480
 
 
@@ -55,11 +57,14 @@ def draw(
 ) -> Tensor:
     """Draw boxes: true ones green, predicted ones orange with class and score.
 
+    Predicted old places are blue, and an arrow leads from there to the new place of the same object.
+
     Args:
         image: uint8 [C, H, W]; of several the last three channels are shown: the diff of a
             stack, the after frame of both frames.
         names: Class names.
-        prediction: boxes [D, 4] xyxy in pixels, scores [D], labels [D].
+        prediction: boxes [D, 4] xyxy in pixels, scores [D], labels [D]; perhaps places [D] and
+            links [D], see `link`.
         truth: boxes [G, 4] xyxy in pixels, labels [G].
 
     Returns:
@@ -73,21 +78,31 @@ def draw(
     shown = [f"{name} " if len(names) > 1 else "" for name in names]
     if truth is not None and len(truth["boxes"]):
         labels = [shown[int(label)].strip() for label in truth["labels"]]
-        picture = _boxes(picture, truth["boxes"] * scale, labels, TRUTH, 4, font)
+        picture = _boxes(picture, truth["boxes"] * scale, labels, [TRUTH] * len(labels), 4, font)
     if len(prediction["boxes"]):
         pairs = zip(prediction["labels"].tolist(), prediction["scores"].tolist(), strict=True)
         labels = [f"{shown[label]}{score:.2f}" for label, score in pairs]
-        picture = _boxes(picture, prediction["boxes"] * scale, labels, PREDICTION, 2, font)
+        boxes, places = prediction["boxes"].cpu() * scale, prediction.get("places")
+        is_old = [False] * len(labels) if places is None else (places == 0).tolist()
+        colours = [OLD_PLACE if old else PREDICTION for old in is_old]
+        picture = _boxes(picture, boxes, labels, colours, 2, font)
+        if places is not None and "links" in prediction:
+            picture = draw_arrows(picture, boxes, places, prediction["links"], PREDICTION)
     return picture
 
 
 def _boxes(
-    picture: Tensor, boxes: Tensor, labels: list[str], colour: tuple[int, int, int], width: int, font: str
+    picture: Tensor,
+    boxes: Tensor,
+    labels: list[str],
+    colours: list[tuple[int, int, int]],
+    width: int,
+    font: str,
 ) -> Tensor:
     height, length = picture.shape[1:]
     limit = torch.tensor([length - 1, height - 1, length - 1, height - 1])
     boxes = boxes.cpu().clamp(min=0).minimum(limit)
-    return draw_bounding_boxes(picture, boxes, labels, colors=colour, width=width, font=font, font_size=15)
+    return draw_bounding_boxes(picture, boxes, labels, colors=colours, width=width, font=font, font_size=15)
 
 
 def file_name(name: str) -> str:

@@ -15,6 +15,7 @@ from detr_diff.model.batch_norm import restore_batch_norm
 from detr_diff.model.families import Family, family
 from detr_diff.model.feature_diff import FeatureDiff, compare_features, with_feature_diff
 from detr_diff.model.modification import Modification
+from detr_diff.model.place_labels import class_names
 
 transformers_logging.set_verbosity_error()  # TransferReport says it in our words
 transformers_logging.disable_progress_bar()
@@ -33,6 +34,7 @@ class Architecture:
             are small.
         feature_diff: How features are compared; None when the input is one image.
         modification: What is changed of the family's model, the fields of Modification.
+        places: Whether the model tells old places from new ones, see place_labels.py.
     """
 
     family: str
@@ -41,6 +43,7 @@ class Architecture:
     live_batch_norm: bool
     feature_diff: FeatureDiff | None = None
     modification: dict[str, Any] = field(default_factory=dict)
+    places: bool = False
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Architecture":
@@ -62,6 +65,11 @@ class Architecture:
     @property
     def names(self) -> list[str]:
         """Class names in the order of their index."""
+        return class_names(self.row_names) if self.places else self.row_names
+
+    @property
+    def row_names(self) -> list[str]:
+        """Names of the rows of the class head; the class names, unless places are told apart."""
         id2label = self.config["id2label"]
         return [id2label[key] for key in sorted(id2label, key=int)]
 
@@ -129,6 +137,7 @@ def to_architecture(
     processor: Any,
     feature_diff: FeatureDiff | None,
     modification: Modification,
+    places: bool = False,
 ) -> Architecture:
     """The architecture of a configuration and an image processor, with frozen batch norm."""
     return Architecture(
@@ -138,6 +147,7 @@ def to_architecture(
         live_batch_norm=False,
         feature_diff=feature_diff,
         modification=modification.settings(),
+        places=places,
     ).with_batch_norm(live=False)
 
 

@@ -75,6 +75,7 @@ def match_classes(
     *,
     given: Sequence[str] | None,
     synonyms: Mapping[str, str],
+    bases: Sequence[str] | None = None,
 ) -> ClassRows | None:
     """Find our classes among those of a source.
 
@@ -87,6 +88,8 @@ def match_classes(
         rows: Number of classes in its head.
         given: Class names of the source that the user says; they are believed more.
         synonyms: Our name to the source's.
+        bases: For each of ours the class that it is a part of, as person of "person before"; its
+            row is taken when the source has no such part. Left out: ours themselves.
 
     Returns:
         None when the classes of the source are not known.
@@ -95,6 +98,7 @@ def match_classes(
         SettingError: Names that do not fit the head or a synonym that is not a name.
     """
     where = "model.transfer"
+    bases = ours if bases is None else bases
     if given is not None:
         theirs, said_by = tuple(given), f"{where}.class_names"
         if len(theirs) != rows:
@@ -111,8 +115,8 @@ def match_classes(
             return None
         theirs, said_by = coco, f"COCO, for it has {rows} classes"
     for our_name, their_name in synonyms.items():
-        if our_name not in ours:
-            hint = nearest(our_name, ours)
+        if our_name not in (*ours, *bases):
+            hint = nearest(our_name, dict.fromkeys([*bases, *ours]))
             raise SettingError(f"{where}.synonyms.{our_name}: no class of the data, {hint}")
         if _plain(their_name) not in map(_plain, theirs):
             hint = nearest(their_name, theirs)
@@ -121,8 +125,11 @@ def match_classes(
     for row, name in enumerate(theirs):
         if name != NOTHING:
             places.setdefault(_plain(name), row)
-    found = tuple(places.get(_plain(synonyms.get(name, name))) for name in ours)
-    return ClassRows(tuple(ours), theirs, said_by, found)
+    found = []
+    for pair in zip(ours, bases, strict=True):
+        rows_of = (places.get(_plain(synonyms.get(name, name))) for name in pair)
+        found.append(next((row for row in rows_of if row is not None), None))
+    return ClassRows(tuple(ours), theirs, said_by, tuple(found))
 
 
 def _plain(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from detr_diff.choices import BatchNorm
+from detr_diff.choices import PLACES, BatchNorm
 from detr_diff.errors import SettingError
 from detr_diff.model.architecture import (
     Architecture,
@@ -22,6 +22,7 @@ from detr_diff.model.families import ALIASES, family
 from detr_diff.model.feature_diff import FeatureDiff, require_feature_diff
 from detr_diff.model.modification import Modification
 from detr_diff.model.naming import Naming
+from detr_diff.model.place_labels import row_names
 from detr_diff.model.probe import probe
 from detr_diff.model.source import Source, open_source
 from detr_diff.model.transfer import Transfer
@@ -47,6 +48,7 @@ def load_model(
     feature_diff: FeatureDiff | None = None,
     transfer: Mapping[str, Any] | None = None,
     modification: Mapping[str, Any] | None = None,
+    places: bool = False,
 ) -> tuple[PreTrainedModel, Architecture, TransferReport]:
     """A model whose head fits our classes.
 
@@ -60,6 +62,7 @@ def load_model(
         feature_diff: How features are compared, when the input is both frames.
         transfer: The fields of TransferPolicy.
         modification: The fields of Modification.
+        places: Whether the model tells old places from new ones, see place_labels.py.
 
     Returns:
         The model in training mode, how to build it again, and what became of every tensor.
@@ -79,12 +82,14 @@ def load_model(
         stored_processor = source.processor
     seen = channels if feature_diff is None else channels // 2  # by the backbone
     modified = Modification.from_settings(modification or {})
-    configuration = configure(kind, names, modified.config(kind, config or {}, stored), stored, seen)
+    rows = row_names(names) if places else list(names)
+    configuration = configure(kind, rows, modified.config(kind, config or {}, stored), stored, seen)
     own_processor = configure_processor(kind, processor or {}, stored_processor)
-    architecture = to_architecture(family_name, configuration, own_processor, feature_diff, modified)
+    architecture = to_architecture(family_name, configuration, own_processor, feature_diff, modified, places)
     model = build_model(architecture)
     require_fit(model, channels)
-    transferred = Transfer(model, architecture.kind, names, source, policy).run()
+    bases = len(PLACES) * list(names) if places else None
+    transferred = Transfer(model, architecture.kind, rows, source, policy, bases).run()
     report = TransferReport(
         source="random weights" if source is None else source.place,
         naming="" if source is None else str(source.naming),

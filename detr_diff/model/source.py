@@ -84,7 +84,7 @@ def _open_file(place: str, path: Path, setting: str) -> Source:
         place,
         naming,
         tensors,
-        tuple(ours.names),
+        tuple(ours.row_names),
         ours.family,
         ours.config,
         ours.processor,

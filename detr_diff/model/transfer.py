@@ -73,16 +73,23 @@ class Transfer:
     Args:
         detr: The model; changed in place.
         kind: Its family.
-        names: Its class names.
+        names: Names of the rows of its class head.
         source: Where the tensors come from; None leaves the model as it starts.
         policy: What is taken and how it is made to fit.
+        bases: For each of them the class that it is a part of, see match_classes().
     """
 
     def __init__(
-        self, detr: Any, kind: Family, names: Sequence[str], source: Source | None, policy: TransferPolicy
+        self,
+        detr: Any,
+        kind: Family,
+        names: Sequence[str],
+        source: Source | None,
+        policy: TransferPolicy,
+        bases: Sequence[str] | None = None,
     ) -> None:
         self.kind = kind
-        self.names = tuple(names)
+        self.names, self.bases = tuple(names), bases
         self.source = source
         self.policy = policy
         self.channels = detr.config.backbone_config.num_channels
@@ -142,6 +149,7 @@ class Transfer:
                     len(part.value) - extra,
                     given=self.policy.class_names,
                     synonyms=self.policy.synonyms,
+                    bases=self.bases,
                 )
         return None
 

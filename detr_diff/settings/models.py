@@ -66,6 +66,7 @@ class ModelSettings:
 
     family: str = MISSING
     input: ModelInput = MISSING
+    places: bool = MISSING
     feature_diff: FeatureDiffSettings = MISSING
     pretrained: Optional[str] = MISSING
     processor: Dict[str, Any] = MISSING

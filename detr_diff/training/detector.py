@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
 from detr_diff.model.blocks import parameter_groups, rate_groups
+from detr_diff.model.place_labels import PlaceLabels
 from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.model.selection import ParameterNames
 from detr_diff.training.ema import WeightAverage
@@ -76,6 +77,7 @@ class Detector(LightningModule):
         self.seed = seed
         self.family = self.architecture.kind
         self.names = self.architecture.names
+        self.place_labels = PlaceLabels(len(self.names)) if self.architecture.places else None
         self.processor = build_processor(self.architecture)
         self.detr = build_model(self.architecture) if detr is None else detr
         # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
@@ -216,8 +218,8 @@ class Detector(LightningModule):
 
     def _forward(self, batch: Batch, split: str) -> tuple[Tensor, Any]:
         """The model's output and its loss, logged under the name of the split."""
-        labels = [{key: t[key] for key in ("boxes", "class_labels")} for t in batch.targets]
-        output = self._output(self.detr if split == "train" else self.evaluated, batch, labels=labels)
+        model = self.detr if split == "train" else self.evaluated
+        output = self._output(model, batch, labels=self.labels(batch.targets))
         # Losses of the auxiliary layers end in a number; they are in the sum.
         parts = {k: v for k, v in output.loss_dict.items() if not re.search(r"_\d+$", k)}
         figures = {f"{split}/{key}": value.detach() for key, value in parts.items()}
@@ -225,6 +227,14 @@ class Detector(LightningModule):
         counted, whole = contents(batch).samples, split != "train"
         self.log_dict(figures, batch_size=counted, on_epoch=whole, sync_dist=whole)
         return output.loss, output
+
+    def labels(self, targets: Sequence[Mapping[str, Tensor]]) -> Predictions:
+        """The part of target dicts that the model learns from: boxes, class_labels as it knows them."""
+        labels = [{key: target[key] for key in ("boxes", "class_labels")} for target in targets]
+        if self.place_labels is not None:
+            for own, target in zip(labels, targets, strict=True):
+                own["class_labels"] = self.place_labels.join(target["class_labels"], target["places"])
+        return labels
 
     def _output(self, model: Any, batch: Batch, **labels: Any) -> Any:
         if batch.kept is None:
@@ -253,18 +263,21 @@ class Detector(LightningModule):
         return predictions
 
     def _predictions(self, output: Any, batch: Batch) -> Predictions:
-        """Prediction dicts, best first: boxes [D, 4] xyxy in pixels of the frame, scores, labels."""
+        """Prediction dicts, best first: boxes [D, 4] xyxy in pixels of the frame, scores, labels.
+
+        A model that tells places apart gives places [D], too: 0 old (before), 1 new (after).
+        """
         sizes = torch.stack([target["size"] for target in batch.targets])
         found = self.processor.post_process_object_detection(output, threshold=0.0, target_sizes=sizes)
         result = []
         for prediction in found:
-            order = prediction["scores"].argsort(descending=True, stable=True)[:MAX_DETECTIONS]
-            result.append(
-                {
-                    key: value[order].detach().float() if key != "labels" else value[order]
-                    for key, value in prediction.items()
-                }
-            )
+            order = prediction["scores"].argsort(descending=True, stable=True)
+            ranked = {
+                key: value[order].detach().float() if key != "labels" else value[order]
+                for key, value in prediction.items()
+            }
+            ranked = ranked if self.place_labels is None else self.place_labels.fold(ranked)
+            result.append({key: value[:MAX_DETECTIONS] for key, value in ranked.items()})
         return result
 
 
@@ -274,8 +287,9 @@ def _unaligned(batch: Batch) -> int:
 
 
 def truth_in_pixels(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A target dict as boxes [N, 4] xyxy in pixels of the frame, and labels [N]."""
+    """A target dict as boxes [N, 4] xyxy in pixels of the frame, labels, places and objects [N]."""
     height, width = target["size"].tolist()
     scale = target["boxes"].new_tensor([width, height, width, height])
     boxes = box_convert(target["boxes"], "cxcywh", "xyxy") * scale
-    return {"boxes": boxes, "labels": target["class_labels"]}
+    said = {key: target[key] for key in ("places", "objects") if key in target}
+    return {"boxes": boxes, "labels": target["class_labels"], **said}

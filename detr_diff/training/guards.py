@@ -196,7 +196,7 @@ class FirstBatchGuard(Callback):
         groups = parameter_groups(detr, detector.rate_groups, 0.0)
         groups = [{**g, "lr": stage.rates.get(g["block"], 0.0) * g["multiple"]} for g in groups]
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
-        labels = [{key: target[key] for key in ("boxes", "class_labels")} for target in batch.targets]
+        labels = detector.labels(batch.targets)
         images = batch.images.contiguous(memory_format=torch.channels_last)
         losses: list[float] = []
         with torch.random.fork_rng():

@@ -11,6 +11,7 @@ from torch import Tensor
 from detr_diff.data.dataset import Batch, MovedObjectDataset
 from detr_diff.evaluation.overlays import above, best_and_worst, draw, errors, file_name, write
 from detr_diff.training.detector import truth_in_pixels
+from detr_diff.training.place_callback import with_links
 
 Found = tuple[int, dict[str, Tensor], dict[str, Tensor]]  # index, prediction, truth
 
@@ -76,6 +77,8 @@ class OverlayCallback(Callback):
                 index, prediction, truth = self.found[position]
                 name = file_name(dataset.pairs[index].pair.name)
                 shown = above(prediction, pl_module.threshold)
+                if "places" in shown:
+                    shown = with_links(shown, dataset, index)
                 picture = draw(dataset.image(index), pl_module.names, shown, truth)
                 write(self.folder / f"{kind}_{rank:02d}_{name}.png", picture)
         shown_there = [self.found[position] for position in worst]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lightning import Callback
 from omegaconf import DictConfig
 
 from detr_diff.choices import BaselineName, Disturbance, Registration
@@ -19,6 +20,7 @@ from detr_diff.text import render
 from detr_diff.training.baseline import Baseline
 from detr_diff.training.detector import Detector
 from detr_diff.training.overlay_callback import OverlayCallback
+from detr_diff.training.place_callback import PlaceCallback
 from detr_diff.training.results import Results
 from detr_diff.training.robustness import Robustness
 from detr_diff.training.run import (
@@ -29,6 +31,7 @@ from detr_diff.training.run import (
     write_metrics,
 )
 from detr_diff.verbs.baseline import build_baseline
+from detr_diff.verbs.places import require_places
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,10 @@ def run(settings: DictConfig) -> int:
         raise _exists(out)
     data.setup()
     data.require(settings.split)
+    callbacks: list[Callback] = [OverlayCallback(out / "overlays", settings.overlays)]
+    if isinstance(model, Detector) and model.architecture.places:
+        require_places(model, data, settings.split)
+        callbacks.append(PlaceCallback())
     data.fill_cache(settings.split)
     out.mkdir(parents=True, exist_ok=True)
     if robustness is not None:  # first: what the model keeps of the last evaluation is written and shown
@@ -59,9 +66,7 @@ def run(settings: DictConfig) -> int:
         write_robustness(out / "robustness.csv", endured)
         draw_robustness(out / "robustness.png", endured)
         print(render(robustness_table(endured)))
-    trainer = build_trainer(
-        plain(settings)["trainer"], out, callbacks=[OverlayCallback(out / "overlays", settings.overlays)]
-    )
+    trainer = build_trainer(plain(settings)["trainer"], out, callbacks=callbacks)
     figures = evaluate(trainer, model, data, settings.split)
     _write_and_show(settings, out, model, data, figures, facts)
     return 0

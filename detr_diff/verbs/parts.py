@@ -59,6 +59,7 @@ def new_detector(settings: DictConfig, plan: StagePlan) -> tuple[Detector, Trans
         feature_diff=_feature_diff(settings),
         transfer=plain(settings.model)["transfer"],
         modification=plain(settings.model)["modification"],
+        places=settings.model.places,
     )
     detector = Detector(
         architecture.settings(),

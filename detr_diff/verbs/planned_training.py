@@ -36,6 +36,7 @@ from detr_diff.training.examinations.verdict import Diagnosis, fault
 from detr_diff.training.guards import require_learning
 from detr_diff.training.stage_tables import plan_table
 from detr_diff.verbs.parts import data_module
+from detr_diff.verbs.places import require_places
 
 SIZE = 4  # pairs in a step of a trial
 SLOW = 0.02  # share of memorise.seconds that a step of a trial may take
@@ -192,6 +193,7 @@ class PlannedTraining:
         settings.data.cache = "off"
         data = data_module(settings, self.detector)
         data.setup()
+        require_places(self.detector, data, "train")
         return data
 
     def _batch(self) -> Batch:

@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 from rich.table import Table
 
+from detr_diff.choices import PLACES
 from detr_diff.compose import plain
 from detr_diff.data.check import check
 from detr_diff.data.datamodule import DataError
@@ -18,9 +19,11 @@ from detr_diff.data.discovery import Discovery, discover
 from detr_diff.data.frame_pair import FramePair, FramePairs
 from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.errors import SettingError
+from detr_diff.evaluation.linking import NONE
 from detr_diff.evaluation.overlays import above, draw, file_name, write
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
+from detr_diff.training.place_callback import with_links
 from detr_diff.training.run import build_trainer, load_detector, quiet
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,10 @@ def run(settings: DictConfig) -> int:
     batches = trainer.predict(detector, loader)
     assert batches is not None
     found = [above(prediction, threshold) for batch in batches for prediction in batch]
+    if detector.architecture.places:
+        if any(pair.before is None for pair in pairs.frame_pairs()):
+            log.warning("of a ready diff image the places are told apart, but not linked: give both frames")
+        found = [with_links(prediction, dataset, index) for index, prediction in enumerate(found)]
     rows = _write(out, dataset, detector, found)
     _show(rows, len(pairs), out, threshold)
     return 0
@@ -84,25 +91,34 @@ def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) ->
 def _write(
     out: Path, dataset: MovedObjectDataset, detector: Detector, found: list[dict[str, torch.Tensor]]
 ) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for index, prediction in enumerate(found):
         name = dataset.pairs[index].pair.name
         picture = draw(dataset.image(index), detector.names, prediction)
         write(out / "overlays" / f"{file_name(name)}.png", picture)
         objects = (prediction[key].tolist() for key in ("boxes", "scores", "labels"))
+        first = len(rows)
         for box, score, label in zip(*objects, strict=True):
             corners = [round(value, 2) for value in box]
             row = {"pair": name, "box": corners, "class": detector.names[label]}
             rows.append(row | {"score": round(score, 4)})
+        if "links" in prediction:
+            linked = zip(prediction["places"].tolist(), prediction["links"].tolist(), strict=True)
+            for row, (place, partner) in zip(rows[first:], linked, strict=True):
+                row |= {"place": str(PLACES[place]), "link": None if partner == NONE else first + partner}
     (out / "predictions.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return rows
 
 
 def _show(rows: list[dict[str, Any]], pairs: int, out: Path, threshold: float) -> None:
-    table = Table("pair", "class", "score", "x0", "y0", "x1", "y1", title="what moved, boxes in pixels")
-    for row in rows[:40]:
+    placed = bool(rows) and "place" in rows[0]
+    own = ["row", "place", "other place"] if placed else []
+    table = Table("pair", "class", "score", "x0", "y0", "x1", "y1", *own, title="what moved, boxes in pixels")
+    for number, row in enumerate(rows[:40]):
         corners = (f"{value:.0f}" for value in row["box"])
-        table.add_row(row["pair"], row["class"], f"{row['score']:.2f}", *corners)
+        link = "-" if row.get("link") is None else f"row {row['link']}"
+        places = [str(number), row["place"], link] if placed else []
+        table.add_row(row["pair"], row["class"], f"{row['score']:.2f}", *corners, *places)
     print(render(table))
     if len(rows) > 40:
         print(f"... and {len(rows) - 40} more")

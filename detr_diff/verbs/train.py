@@ -21,6 +21,7 @@ from detr_diff.training.compilation import compile_model
 from detr_diff.training.detector import Detector
 from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard, require_learning
 from detr_diff.training.kept_prefix import KeptPrefix
+from detr_diff.training.place_callback import PlaceCallback
 from detr_diff.training.provenance import record_launch
 from detr_diff.training.results import Results
 from detr_diff.training.run import (
@@ -41,6 +42,7 @@ from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan, symmetric_setting, take_both_frames
+from detr_diff.verbs.places import require_places
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     follow_stages(data, detector, kept)
     data.setup()
     data.require("train", "val")
+    require_places(detector, data, "train", "val", "test")
     data.fill_cache("train", "val", "test")
     if symmetric := symmetric_setting(detector):
         data.warn_of_symmetric_diff(symmetric)
@@ -110,6 +113,8 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     if settings.compile is not None:
         compile_model(detector.detr, settings.compile)
     callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]
+    if detector.architecture.places:
+        callbacks.append(PlaceCallback())
     trainer = build_trainer(_trainer_settings(settings, detector.plan, kept), run_dir, callbacks=callbacks)
     step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None
     name = f"{group}/{run_dir.name}" if group else settings.run_name

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.ops import box_convert, masks_to_boxes
 
 from detr_diff.choices import Augment
-from detr_diff.data.augment import STRENGTHS, Sample, Strength, augment, clip, move, paste
+from detr_diff.data.augment import STRENGTHS, Sample, Strength, augment, clip, move, paste, reverse
 from detr_diff.data.diff import abs_diff
 
 WIDTH, HEIGHT = 80, 60
@@ -31,7 +31,13 @@ def with_object(x: int, y: int, w: int, h: int) -> Sample:
     frames = torch.zeros(2, 3, HEIGHT, WIDTH, dtype=torch.uint8)
     frames[1, :, y : y + h, x : x + w] = 200
     box = [(x + w / 2) / WIDTH, (y + h / 2) / HEIGHT, w / WIDTH, h / HEIGHT]
-    return Sample(frames, torch.tensor([box]), torch.tensor([0]))
+    return Sample(frames, torch.tensor([box]), torch.tensor([0]), torch.tensor([1]), torch.tensor([7]))
+
+
+def sample_of(frames: Tensor, boxes: Tensor, class_labels: Tensor) -> Sample:
+    """Its labels do not say places."""
+    unknown = torch.full_like(class_labels, -1)
+    return Sample(frames, boxes, class_labels, unknown, unknown)
 
 
 boxes = st.tuples(
@@ -54,7 +60,7 @@ def test_the_box_moves_with_the_pixels(seed: int, box: tuple[int, ...], level: A
 @given(seeds, st.lists(st.tuples(*[st.floats(0.05, 0.95)] * 2, *[st.floats(0.01, 0.9)] * 2), max_size=5))
 def test_targets_stay_valid(seed: int, rows: list[tuple[float, ...]]) -> None:
     corners = box_convert(torch.tensor(rows).reshape(-1, 4), "cxcywh", "xyxy").clamp(0, 1)
-    sample = Sample(textured(seed), box_convert(corners, "xyxy", "cxcywh"), torch.arange(len(rows)))
+    sample = sample_of(textured(seed), box_convert(corners, "xyxy", "cxcywh"), torch.arange(len(rows)))
     donor = Sample(textured(seed + 1), *with_object(20, 20, 10, 12)[1:])
     varied = augment(sample, STRENGTHS[Augment.strong], generator(seed), reversible=True, donor=lambda: donor)
     assert varied.frames.shape == sample.frames.shape
@@ -117,7 +123,7 @@ def test_a_ready_diff_image_is_moved_only() -> None:
 @given(seeds, boxes)
 def test_a_pasted_place_changes_as_it_did(seed: int, box: tuple[int, ...]) -> None:
     donor = with_object(*box)
-    sample = Sample(textured(seed), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    sample = sample_of(textured(seed), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     sample.frames[1] = sample.frames[0]  # nothing moved
     pasted = paste(sample, donor, generator(seed))
     assert torch.equal(pasted.boxes, donor.boxes)
@@ -138,7 +144,7 @@ def test_a_paste_covers_no_object(seed: int) -> None:
 
 def test_light_of_both_and_of_each_frame() -> None:
     frames = torch.full((2, 3, HEIGHT, WIDTH), 120, dtype=torch.uint8)
-    sample = Sample(frames, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    sample = sample_of(frames, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     same = augment(sample, Strength(light=0.3), generator(0)).frames
     assert torch.equal(same[0], same[1])
     assert not torch.equal(same, frames)
@@ -166,3 +172,37 @@ def test_whole_pixels_move_as_by_interpolation(seed: int, box: tuple[int, ...]) 
     interpolated = move(sample, Strength(translate=0.2, rotate=1e-9), generator(seed))
     assert int(abs_diff(shifted.frames, interpolated.frames).max()) <= 1
     torch.testing.assert_close(shifted.boxes, interpolated.boxes, atol=1e-5, rtol=0)
+
+
+def placed(seed: int) -> Sample:
+    """Four objects; the class of each is its number, so that it can be recognised."""
+    corners = [[0.05, 0.1, 0.2, 0.3], [0.4, 0.5, 0.6, 0.8], [0.7, 0.1, 0.95, 0.4], [0.1, 0.7, 0.3, 0.95]]
+    rows = box_convert(torch.tensor(corners), "xyxy", "cxcywh")
+    numbers = torch.arange(4)
+    return Sample(textured(seed), rows, numbers, torch.tensor([0, 1, -1, 0]), 10 + numbers)
+
+
+def test_swapped_frames_swap_the_places() -> None:
+    sample = reverse(placed(0))
+    assert sample.places.tolist() == [1, 0, -1, 1]
+    assert torch.equal(sample.frames, placed(0).frames.flip(0))
+    assert torch.equal(reverse(sample).places, placed(0).places)
+
+
+@given(seeds)
+def test_places_stay_with_their_objects(seed: int) -> None:
+    """Whatever is cropped, pasted or swapped: all known places are swapped, or none is."""
+    donor = with_object(20, 20, 10, 12)._replace(class_labels=torch.tensor([9]))
+    level = STRENGTHS[Augment.strong]
+    sample = augment(placed(seed), level, generator(seed), reversible=True, donor=lambda: donor)
+    assert len(sample.boxes) == len(sample.places) == len(sample.objects)
+    truth = {**dict(enumerate(placed(seed).places.tolist())), 9: 1}
+    seen = [
+        (place != truth[label])
+        for label, place in zip(sample.class_labels.tolist(), sample.places.tolist(), strict=True)
+        if truth[label] >= 0
+    ]
+    assert len(set(seen)) <= 1
+    # What was pasted has left its other place behind.
+    for label, number in zip(sample.class_labels.tolist(), sample.objects.tolist(), strict=True):
+        assert number == (-1 if label == 9 else 10 + label)

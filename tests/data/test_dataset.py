@@ -37,7 +37,7 @@ def test_a_sample_is_the_diff_and_the_labels(pairs: LabelledPairs, diff: Diff) -
     rows = [line.split() for line in pair.label.read_text().splitlines()]  # type: ignore[union-attr]
     assert target["class_labels"].tolist() == [int(row[0]) for row in rows]
     assert target["class_labels"].dtype == torch.int64
-    expected_boxes = torch.tensor([[float(v) for v in row[1:]] for row in rows]).reshape(-1, 4)
+    expected_boxes = torch.tensor([[float(v) for v in row[1:5]] for row in rows]).reshape(-1, 4)
     torch.testing.assert_close(target["boxes"], expected_boxes)
     assert target["size"].tolist() == [64, 64]
     assert target["index"].tolist() == [3]
@@ -119,9 +119,8 @@ def test_targets_are_looked_at_before_the_loss(
     pairs = check(discover(tmp_path), ["thing"]).pairs
     dataset = MovedObjectDataset(pairs, Comparison(), PLAIN, max_objects=2)
     assert len(dataset[0][1]["boxes"]) == 1
-    sample = Sample(
-        torch.zeros(1, 3, 20, 30), torch.tensor(boxes), torch.zeros(len(boxes), dtype=torch.int64)
-    )
+    zeros = torch.zeros(len(boxes), dtype=torch.int64)
+    sample = Sample(torch.zeros(1, 3, 20, 30), torch.tensor(boxes), zeros, zeros, zeros)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(dataset, "_sample", lambda *_: sample)
         with pytest.raises(UserError, match=re.escape(message)):

@@ -34,7 +34,8 @@ pair = st.builds(
 
 def labels(count: int) -> Labels:
     rng = np.random.default_rng(count)
-    return Labels(rng.integers(0, 5, count), rng.random((count, 4), np.float32))
+    places, objects = rng.integers(-1, 2, count), rng.integers(-1, 10**9, count)
+    return Labels(rng.integers(0, 5, count), rng.random((count, 4), np.float32), places, objects)
 
 
 @given(st.lists(st.tuples(pair, st.integers(0, 4), st.booleans()), max_size=8), st.data())

@@ -47,6 +47,10 @@ def test_any_bytes_are_read_or_reported(path: Path, content: bytes) -> None:
     [
         ("0 0.5 0.5 0.1", "4 fields, 5 expected: class cx cy w h"),
         ("0 0.5 0.5 0.1 0.1 0.9", "6 fields, 5 expected: class cx cy w h"),
+        ("0 0.5 0.5 0.1 0.1 0.9 0.9", "7 fields, 5 expected: class cx cy w h"),
+        ("0 0.5 0.5 0.1 0.1 both 1", "place 'both' is unknown, allowed: before, after"),
+        ("0 0.5 0.5 0.1 0.1 after -1", "object '-1' is not a whole number from 0, of at most 9 digits"),
+        ("0 0.5 0.5 0.1 0.1 after 1 2", "8 fields, at most 7 expected: class cx cy w h place object"),
         ("0.0 0.5 0.5 0.1 0.1", "class '0.0' is not an integer"),
         ("car 0.5 0.5 0.1 0.1", "class 'car' is not an integer"),
         ("1_0 0.5 0.5 0.1 0.1", "class '1_0' is not an integer"),
@@ -75,6 +79,57 @@ def test_a_duplicate_line_is_named(tmp_path: Path) -> None:
     labels, problems = read_labels(path, NAMES)
     assert [str(problem) for problem in problems] == [f"{path}:3: the same object as line 1"]
     assert len(labels) == 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.tuples(inside, inside, inside, inside), st.sampled_from(["", "before", "after"])),
+        max_size=6,
+        unique_by=lambda line: line[0],
+    ),
+    st.lists(st.one_of(st.none(), st.integers(0, 999_999_999)), min_size=6, max_size=6, unique=True),
+)
+def test_places_and_objects_are_read(
+    path: Path, lines: list[tuple[tuple[float, ...], str]], numbers: list[int | None]
+) -> None:
+    """An object may be without a number, and a box without a place."""
+    said = [number if word else None for (_, word), number in zip(lines, numbers, strict=False)]
+    path.write_text(
+        "".join(
+            f"1 {' '.join(map(repr, box))} {word} {'' if number is None else number}\n"
+            for (box, word), number in zip(lines, said, strict=True)
+        )
+    )
+    labels, problems = read_labels(path, NAMES)
+    assert problems == []
+    assert labels.places.tolist() == [{"": -1, "before": 0, "after": 1}[word] for _, word in lines]
+    assert labels.objects.tolist() == [-1 if number is None else number for number in said]
+    np.testing.assert_allclose(labels.boxes, np.array([box for box, _ in lines]).reshape(-1, 4), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.1 0.1 0.1 0.1 before 3", "object 3 has a place before in line 1 already"),
+        ("1 0.1 0.1 0.1 0.1 after 3", "object 3 is of class 1, in line 1 of class 0"),
+        ("0 0.5 0.5 0.2 0.2 after 3", "the same object as line 1"),  # it did not move
+        ("0 0.5 0.5 0.2 0.2 before 4", "the same object as line 1"),
+        ("0 0.5 0.5 0.2 0.2", "the same object as line 1"),
+    ],
+)
+def test_a_contradiction_between_lines_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(f"0 0.5 0.5 0.2 0.2 before 3\n{line}\n")
+    labels, problems = read_labels(path, NAMES)
+    assert [str(problem) for problem in problems] == [f"{path}:2: {message}"]
+    assert len(labels) == 1
+
+
+def test_an_object_may_stand_where_another_stood(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("0 0.5 0.5 0.2 0.2 before 3\n0 0.5 0.5 0.2 0.2 after 4\n")
+    labels, problems = read_labels(path, NAMES)
+    assert (problems, labels.objects.tolist()) == ([], [3, 4])
 
 
 def test_an_empty_file_is_a_pair_in_which_nothing_moved(tmp_path: Path) -> None:

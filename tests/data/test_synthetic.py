@@ -73,6 +73,29 @@ def test_moved_objects_are_labelled_in_both_places() -> None:
     assert not Scene(0, SceneSettings(empty=1)).pair(0).rows
 
 
+def test_each_place_is_said_where_the_object_is() -> None:
+    """In the frame that the place names the picture is not that of the empty scene; in the other it is."""
+    scene = Scene(1, SceneSettings(empty=0, shake=0, noise=0, appear=0.4))
+    empty = scene._draw(scene.parked)[0]
+    own, other, both = [], [], 0
+    for index in range(30):
+        pair = scene.pair(index)
+        assert len(pair.places) == len(pair.rows)
+        assert len(set(pair.places)) == len(pair.places)
+        classes: dict[int, int] = {}
+        for (label, cx, cy, w, h), (place, number) in zip(pair.rows, pair.places, strict=True):
+            both += number in classes
+            assert classes.setdefault(number, label) == label
+            rows = slice(round((cy - h / 2) * 128), round((cy + h / 2) * 128))
+            columns = slice(round((cx - w / 2) * 160), round((cx + w / 2) * 160))
+            frames = {"before": pair.before, "after": pair.after}
+            own.append(np.abs(frames.pop(place)[rows, columns] - empty[rows, columns]).mean())
+            other.append(np.abs(next(iter(frames.values()))[rows, columns] - empty[rows, columns]).mean())
+    assert np.median(own) > 3 * np.median(other)
+    assert np.mean(np.array(own) > other) > 0.95
+    assert both > 15
+
+
 def test_the_earlier_frame_is_shaken_and_turned() -> None:
     """The labels are those of the unshaken pair, the later frame too; registration finds the motion."""
     still, shaken = (

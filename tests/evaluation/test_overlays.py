@@ -1,6 +1,15 @@
 import torch
 
-from detr_diff.evaluation.overlays import PREDICTION, TRUTH, above, best_and_worst, draw, errors, file_name
+from detr_diff.evaluation.overlays import (
+    OLD_PLACE,
+    PREDICTION,
+    TRUTH,
+    above,
+    best_and_worst,
+    draw,
+    errors,
+    file_name,
+)
 
 
 def boxes(*rows: tuple[float, float, float, float], labels: list[int], scores: list[float] | None = None):
@@ -48,3 +57,19 @@ def test_a_box_beyond_the_picture_is_drawn() -> None:
 
 def test_names_become_file_names() -> None:
     assert file_name("scene 1/pair:2") == "scene_1_pair_2"
+
+
+def test_an_arrow_leads_from_the_old_place_to_the_new_one() -> None:
+    image = torch.zeros(3, 480, 480, dtype=torch.uint8)
+    boxes = torch.tensor([[40.0, 40, 80, 80], [380, 380, 440, 440]])
+    shared = {"boxes": boxes, "scores": torch.ones(2), "labels": torch.zeros(2, dtype=torch.int64)}
+    places = torch.tensor([0, 1])
+    linked = draw(image, ["car"], {**shared, "places": places, "links": torch.tensor([1, 0])})
+    alone = draw(image, ["car"], {**shared, "places": places, "links": torch.tensor([-1, -1])})
+    middle = (..., slice(200, 260), slice(200, 260))
+    assert linked[middle].any()
+    assert not alone[middle].any()
+    # The old place has a colour of its own, which a prediction without places has not.
+    corner = (slice(None), 80, 60)
+    assert alone[corner].tolist() == list(OLD_PLACE)
+    assert draw(image, ["car"], shared)[corner].tolist() == list(PREDICTION)

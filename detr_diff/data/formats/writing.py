@@ -95,8 +95,8 @@ def _frames(pairs: Iterable[ImportedPair], folder: Path, pictures: Pictures) -> 
 
 def _label(pair: ImportedPair, written: Written) -> str:
     """The YOLO label file of a pair; counts what it holds."""
-    lines: dict[str, int] = {}
-    for change in pair.changes:
+    lines: dict[str, tuple[int, str]] = {}  # class and box, to the class and what else the line says
+    for number, change in enumerate(pair.changes):
         for box in labels_of(change, written.places):
             row = _row(box, pair.size)
             # Ready labels stay what they are, also beyond the picture, if a label file can hold them.
@@ -107,11 +107,14 @@ def _label(pair: ImportedPair, written: Written) -> str:
             # The fewest digits that tell a float32 from its neighbours: labels are read as float32.
             line = " ".join([str(change.label), *(str(np.float32(value)) for value in row)])
             written.shared += line in lines
-            lines[line] = change.label
+            # Of ready labels nobody knows which places they name.
+            place = Places.before if box is change.before else Places.after
+            said = "" if written.places is None else f" {place} {number}"
+            lines.setdefault(line, (change.label, said))
     written.pairs[pair.split] += 1
     written.empty[pair.split] += not lines
-    written.boxes.update((pair.split, label) for label in lines.values())
-    return "".join(f"{line}\n" for line in lines)
+    written.boxes.update((pair.split, label) for label, _ in lines.values())
+    return "".join(f"{line}{said}\n" for line, (_, said) in lines.items())
 
 
 def _row(box: Box, size: tuple[int, int]) -> Box:

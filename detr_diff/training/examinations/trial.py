@@ -110,7 +110,7 @@ class Trial:
         detr: Any = self.detector.detr
         images = self.batch.images[positions].contiguous(memory_format=torch.channels_last)
         targets = [self.batch.targets[index] for index in positions]
-        labels = [{key: target[key] for key in ("boxes", "class_labels")} for target in targets]
+        labels = self.detector.labels(targets)
         with autocast(self.precision, self.device):
             loss: Tensor = detr(
                 pixel_values=images, pixel_mask=self.batch.masks[positions], labels=labels

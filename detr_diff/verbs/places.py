@@ -1,0 +1,40 @@
+"""model.places=true: what the data must say, and what the images must show."""
+
+import logging
+
+from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.errors import UserError
+from detr_diff.training.detector import Detector
+from detr_diff.verbs.parts import symmetric_setting
+
+log = logging.getLogger(__name__)
+
+
+def require_places(detector: Detector, data: MovedObjectDataModule, *splits: str) -> None:
+    """Refuse labels without places for a model that tells old places from new ones.
+
+    Warns when the model sees the same picture whichever frame came first.
+
+    Raises:
+        UserError: The label of an object says no place, or a pair has one frame only.
+    """
+    if not detector.architecture.places:
+        return
+    for split in splits:
+        pairs = data.datasets[split].pairs
+        if (pair := pairs.without_place()) is not None:
+            raise UserError(
+                f"{pair.label}: an object without a place; the model has model.places=true, so each label "
+                "line must end in before or after and the number of the object, as 0 0.5 0.5 0.1 0.2 before 3"
+            )
+        if (single := next((pair for pair in pairs.frame_pairs() if pair.before is None), None)) is not None:
+            raise UserError(
+                f"{single.after}: a ready diff image, but a model with model.places=true links old and new "
+                "places by their looks in both frames"
+            )
+    if setting := symmetric_setting(detector):
+        log.warning(
+            "model.places=true: %s looks the same when the frames are swapped, so that old and new places "
+            "cannot be told apart; use data.diff=stack or data.diff=signed",
+            setting,
+        )
