@@ -20,7 +20,7 @@ MODELS = {
 CASES = [
     ("three stages, accumulation, EMA, strong augmentation, registration", "rt_detr", STAGED),
     ("stages that end early, validation inside epochs, bf16", "rt_detr", EARLY),
-    ("the same, compiled", "rt_detr", (*EARLY, "compile=inductor")),
+    ("the same, compiled by inductor", "rt_detr", (*EARLY, "compile=inductor")),
     ("dropout, outputs of frozen blocks kept", "detr", (*STAGED, "+stages.first.augment=none")),
 ]
 
