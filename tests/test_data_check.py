@@ -45,9 +45,9 @@ def labels(root: Path) -> list[Path]:
 
 
 def rewrite(root: Path, change: Callable[[list[str]], list[str]]) -> None:
-    """Change the rows of every label file; a row is a list of words."""
+    """Change the rows of every label file; a row is a list of five words, without place and object."""
     for path in labels(root):
-        rows = [change(line.split()) for line in path.read_text().splitlines()]
+        rows = [change(line.split()[:5]) for line in path.read_text().splitlines()]
         path.write_text("".join(" ".join(row) + "\n" for row in rows))
 
 

@@ -54,7 +54,7 @@ def rewrite(change: Callable[[list[str]], list[str] | None]) -> Callable[[Path],
 
     def plant(root: Path) -> None:
         for path in labels(root):
-            rows = [change(line.split()) for line in path.read_text().splitlines()]
+            rows = [change(line.split()[:5]) for line in path.read_text().splitlines()]
             path.write_text("".join(" ".join(row) + "\n" for row in rows if row is not None))
 
     return plant

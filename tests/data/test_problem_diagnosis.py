@@ -37,7 +37,7 @@ def labels(root: Path) -> list[Path]:
 def rewritten(change: Callable[[list[str]], str]) -> Callable[[Path], None]:
     def plant(root: Path) -> None:
         for path in labels(root):
-            path.write_text("\n".join(change(line.split()) for line in path.read_text().splitlines()))
+            path.write_text("\n".join(change(line.split()[:5]) for line in path.read_text().splitlines()))
 
     return plant
 
