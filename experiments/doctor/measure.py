@@ -23,9 +23,10 @@ from faults import FAULTS, SYNTH, WORDS, healthy
 from detr_diff.cli import main as command
 
 COLUMNS = ("fault", "expected", "exit", "rank", "level", "first", "second", "learnt", "seconds")
+SHARED = Path(__file__).parents[3] / "shared/data"  # beside the checkout
 REAL = (
     "experiment=pets",
-    "data.root=/work/shared/data/pets2009_s2l1",
+    f"data.root={SHARED / 'pets2009_s2l1'}",
     "inspect=80",
     "shown=0",
     "trainer.accelerator=cpu",
