@@ -87,12 +87,12 @@ def _run(words: list[str]) -> int:
     rest = [word for word in rest if word not in ("-m", "--multirun")]
     overrides = _overrides(_named(rest, FOLDERS[verb]) if verb in FOLDERS else rest)
 
-    from detr_diff.compose import compose, require_places
+    from detr_diff.compose import compose, require_paths
 
     settings = compose(verb.replace(" ", "_"), overrides, sweep)
     if sweep and verb != "train":
         raise SettingError(f"--multirun: only train can sweep, not {verb}")
-    require_places(settings)
+    require_paths(settings)
     if verb == "train":
         from detr_diff.sweep import run_jobs
 

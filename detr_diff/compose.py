@@ -1,11 +1,13 @@
 """Settings from conf/ and the command line; what is wrong with them is told in one line."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import (
@@ -44,7 +46,7 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
     _require_fitting(verb, parsed)
     lines = [str(override.input_line) for override in parsed]
     register_schemas()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with _hydra():
         try:
             settings = hydra.compose(verb, overrides=lines)
         except MissingConfigException as error:
@@ -63,7 +65,18 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
     return settings
 
 
-def require_places(settings: DictConfig) -> None:
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra over conf/, also inside a job, where another one is at work."""
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def require_paths(settings: DictConfig) -> None:
     """Refuse a checkpoint or data folder that is not there, before anything heavy is imported."""
     checkpoint = OmegaConf.select(settings, "ckpt_path")
     if checkpoint is not None and not Path(checkpoint).is_file():

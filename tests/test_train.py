@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,28 @@ def test_a_finished_run_resumes_to_nothing(run_dir: Path, data_root: Path, cli: 
 
 def exhaustive(*extra: str) -> Any:
     return pytest.param(list(extra), marks=pytest.mark.exhaustive)
+
+
+def test_a_run_that_is_older_than_a_setting_resumes(
+    run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    run = tmp_path / "tiny"
+    shutil.copytree(run_dir, run)
+    (run / "metrics.json").unlink()
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    for key in ("places", "input", "feature_diff", "modification"):
+        del settings["model"][key]
+    del settings["report"]
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    words = ["train", *TINY, f"data.root={data_root}", f"runs={tmp_path}", "run_name=tiny", "resume=true"]
+    result = cli(*words, "model.places=true")
+    assert (result.code, "model.places was False, now True" in result.err) == (2, True), result.err
+    result = cli(*words, "+stages.third={epochs: 1}")
+    assert (result.code, "stages.third.epochs was None, now 1" in result.err) == (2, True)
+    words += ["report=true"] if "report=true" in TINY else []
+    result = cli(*words)
+    assert result.code == 0, result.err
+    assert (run / "metrics.json").read_text() == (run_dir / "metrics.json").read_text()
 
 
 @pytest.mark.parametrize(

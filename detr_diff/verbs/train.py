@@ -11,7 +11,7 @@ from lightning import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from detr_diff.choices import Cache
-from detr_diff.compose import plain
+from detr_diff.compose import compose, plain
 from detr_diff.errors import SettingError, UserError
 from detr_diff.launch import launched
 from detr_diff.report.report import write_report
@@ -140,6 +140,8 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
                 pairs = str(len(results.pairs))
                 subject = {"run": name, "data": str(data.settings.root), "split": final, "pairs": pairs}
                 log.info("report: %s", write_report(run_dir, results, subject, run_dir))
+            # Last, as it says that the run has finished.
+            write_metrics(run_dir / METRICS, named)
         exit_code = 0
     finally:
         _finish_wandb(exit_code)
@@ -151,8 +153,6 @@ def _write_and_show(run_dir: Path, detector: Detector, results: Results, split: 
     write_metrics(run_dir / "analysis.json", results.analysis.facts(f"{split}/"))
     for table in results.tables(f"{run_dir}: best checkpoint on {split}"):
         log.info("%s", render(table))
-    # Last, as it says that the run has finished.
-    write_metrics(run_dir / METRICS, {f"{split}/{key}": value for key, value in results.figures.items()})
 
 
 def _trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) -> dict[str, Any]:
@@ -209,9 +209,13 @@ def _keep_config(settings: DictConfig, path: Path, resumed: bool) -> None:
     """Write config.yaml; a resumed run must have the settings that it began with."""
     if resumed and path.exists():
         old, new = _flat(OmegaConf.load(path)), _flat(settings)
-        for key in sorted(old.keys() | new.keys()):
-            # What a run was begun without, because it is newer, was as null is.
-            if old.get(key, "None") != new.get(key, "None") and not key.startswith(FREE):
+        keys = old.keys() | new.keys()
+        if new.keys() - old.keys():
+            # A setting that is newer than the run: it was as its default is. Stages have names of their own.
+            defaults = _flat(compose("train", [f"data.root={settings.data.root}"]))
+            old = {k: v for k, v in defaults.items() if not k.startswith("stages.")} | old
+        for key in sorted(keys):
+            if old.get(key) != new.get(key) and not key.startswith(FREE):
                 raise SettingError(
                     f"resume=true: {key} was {old.get(key)}, now {new.get(key)}; a resumed run must "
                     "have the settings that it began with"

@@ -23,7 +23,7 @@ from faults import FAULTS, SYNTH, WORDS, healthy
 from detr_diff.cli import main as command
 
 COLUMNS = ("fault", "expected", "exit", "rank", "level", "first", "second", "learnt", "seconds")
-SHARED = Path(__file__).parents[3] / "shared/data"  # beside the checkout
+SHARED = Path(__file__).resolve().parents[3] / "shared/data"  # beside the checkout
 REAL = (
     "experiment=pets",
     f"data.root={SHARED / 'pets2009_s2l1'}",
