@@ -1,5 +1,6 @@
 """From a frame pair to an image and a target, and from samples to a batch."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from detr_diff.data.augment import NO_AUGMENTATION, Sample, Strength, augment
 from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.disturbance import Disturbing
 from detr_diff.data.frame_cache import FrameCache, Frames
-from detr_diff.data.image import read_image
+from detr_diff.data.image import REDUCED, read_image
 from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
 from detr_diff.data.registration import align
 from detr_diff.data.sampler import SampleKey, seed_for
@@ -37,8 +38,9 @@ class Batch(NamedTuple):
     """What the model gets.
 
     Attributes:
-        images: float [B, C, H, W], padded at the right and at the bottom with zeros.
-        masks: int64 [B, H, W], 1 on the picture, 0 on the padding.
+        images: uint8 [B, C, H, W], padded at the right and at the bottom with zeros; the detector
+            normalises them on its device, float then, see pixels.py.
+        masks: bool [B, H, W], True on the picture.
         targets: One dict a sample: boxes float [N, 4] cxcywh in [0, 1], class_labels int64 [N],
             places int64 [N] (0 before, 1 after, -1 unknown), objects int64 [N] (number, -1 unknown),
             size int64 [2] (height and width of the frames in pixels), index int64 [1] (position
@@ -59,8 +61,8 @@ class Batch(NamedTuple):
 class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
     """Diff images and targets of frame pairs.
 
-    A sample goes this way: decode, align, resize (these three can be cached), augment, compare,
-    normalise. The transformers image processor of the model does all resizing and normalising.
+    A sample goes this way: decode, align, resize (these three can be cached), augment, compare.
+    The transformers image processor of the model does all resizing.
 
     Args:
         pairs: The frame pairs and their objects.
@@ -103,7 +105,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             key: A position, or a SampleKey; its epoch chooses the augmentation.
 
         Returns:
-            Image float [C, H, W] and target dict, see Batch.
+            Image uint8 [C, H, W] and target dict, see Batch.
         """
         epoch, index, padding = key if isinstance(key, tuple) else SampleKey(0, key)
         frames = self._frames(index)
@@ -121,7 +123,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             )
         image = self._compare(sample.frames)
         target = self._target(pair, sample, index, padding, frames.aligned)
-        return self._normalise(image), target
+        return image, target
 
     def target(self, key: SampleKey | int, aligned: bool) -> Target:
         """The target dict of a sample without augmentation, when its image is not needed.
@@ -158,37 +160,46 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
 
     def prepare(self, index: int) -> Frames:
         """Decode, align and resize the frames of a pair; what a cache keeps."""
-        before, after = self._read(index)
+        pair = self.pairs[index]
+        size = self._resized(pair.height, pair.width)
+        before, after = self._read(index, self._reduction((pair.height, pair.width), size))
         aligned = True
         if before is not None:
             before, aligned = align(before, after, self.comparison.registration)
         frames = [after] if before is None else [before, after]
-        return Frames(torch.cat([self._resize(frame) for frame in frames]).contiguous(), aligned)
+        return Frames(torch.cat([self._resize(frame, size) for frame in frames]).contiguous(), aligned)
 
-    def _resize(self, frame: Tensor) -> Tensor:
+    def _resize(self, frame: Tensor, size: tuple[int, int]) -> Tensor:
         # The processor's own step, not the whole of it: that first copies the frame out of the
         # layout in which resizing is four times faster.
-        if not self.processor.do_resize:
+        if frame.shape[-2:] == size:
             return frame[None]
-        return self.processor.resize(frame[None], size=self.processor.size, resample=self.processor.resample)
+        exact = type(self.processor.size)(height=size[0], width=size[1])
+        return self.processor.resize(frame[None], size=exact, resample=self.processor.resample)
 
-    def _normalise(self, image: Tensor) -> Tensor:
-        own = self.processor
-        pixels = own.rescale_and_normalize(
-            image.unflatten(0, (-1, 3)),
-            own.do_rescale,
-            own.rescale_factor,
-            own.do_normalize,
-            own.image_mean,
-            own.image_std,
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width to which the processor resizes a frame."""
+        if not self.processor.do_resize:
+            return height, width
+        frame = torch.empty(1, 3, height, width, dtype=torch.uint8, device="meta")
+        resized = self.processor.resize(frame, size=self.processor.size, resample=self.processor.resample)
+        return resized.shape[-2], resized.shape[-1]
+
+    def _reduction(self, full: tuple[int, int], wanted: tuple[int, int]) -> int:
+        """The largest reduction at which a JPEG can be decoded and still be resized downwards."""
+        if self.comparison.registers or self.disturbing is not None:
+            return 1  # both work on whole frames
+        fitting = (
+            k for k in REDUCED if all(math.ceil(a / k) >= b for a, b in zip(full, wanted, strict=True))
         )
-        return pixels.flatten(0, 1)
+        return max(fitting, default=1)
 
     def recipe(self) -> dict[str, Any]:
         """All that prepared frames depend on beside their files, as primitives."""
         return {
             "processor": self.processor.to_dict(),
             "registration": str(self.comparison.registration),
+            "jpeg": "reduced" if not self.comparison.registers else "whole",
             "versions": {name: version(name) for name in PREPARED_BY},
         }
 
@@ -196,8 +207,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         """Heights and widths of the resized frames; two of them where there are more."""
         found: set[tuple[int, int]] = set()
         for height, width in np.unique(self.pairs.sizes[self.pairs.rows], axis=0).tolist():
-            resized = self._resize(torch.zeros(3, height, width, dtype=torch.uint8))
-            found.add((resized.shape[-2], resized.shape[-1]))
+            found.add(self._resized(height, width))
             if len(found) > 1:
                 break
         return found
@@ -234,11 +244,11 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         index = int(torch.randint(len(self.pairs), (), generator=generator))
         return self._sample(self.pairs[index], self._frames(index).pixels)
 
-    def _read(self, index: int) -> tuple[Tensor | None, Tensor]:
+    def _read(self, index: int, reduction: int = 1) -> tuple[Tensor | None, Tensor]:
         """Before (None of a ready diff image) and after, uint8 [3, H, W]."""
         pair = self.pairs[index].pair
-        before = None if pair.before is None else read_image(pair.before)
-        after = read_image(pair.after)
+        before = None if pair.before is None else read_image(pair.before, reduction)
+        after = read_image(pair.after, reduction)
         if before is None or self.disturbing is None:
             return before, after
         return self.disturbing(index, before, after)
@@ -266,10 +276,10 @@ def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
     height = max(image.shape[1] for image in images)
     width = max(image.shape[2] for image in images)
     batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)
-    masks = torch.zeros(len(images), height, width, dtype=torch.int64)
+    masks = torch.zeros(len(images), height, width, dtype=torch.bool)
     for row, image in enumerate(images):
         batch[row, :, : image.shape[1], : image.shape[2]] = image
-        masks[row, : image.shape[1], : image.shape[2]] = 1
+        masks[row, : image.shape[1], : image.shape[2]] = True
     return Batch(batch, masks, [target for _, target in samples])
 
 

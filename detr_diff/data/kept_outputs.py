@@ -120,7 +120,7 @@ def collate_kept(samples: Sequence[Kept]) -> Batch:
     kept = [torch.stack(column) for column in zip(*(outputs for outputs, _, _ in samples), strict=True)]
     _, (height, width), _ = samples[0]
     images = torch.zeros(len(samples), 0, height, width)
-    masks = torch.ones(len(samples), 0, 0, dtype=torch.int64)
+    masks = torch.ones(len(samples), 0, 0, dtype=torch.bool)
     return Batch(images, masks, [target for _, _, target in samples], kept=kept)
 
 

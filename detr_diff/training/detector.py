@@ -16,6 +16,7 @@ from torchvision.ops import box_convert
 from detr_diff.choices import Normalize
 from detr_diff.data.dataset import Batch, Contents, contents
 from detr_diff.data.diff import Comparison
+from detr_diff.data.pixels import normalised
 from detr_diff.data.sampler import seed_for
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
@@ -98,6 +99,13 @@ class Detector(LightningModule):
         # Chosen on validation; a buffer, so that it is in every checkpoint.
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.tensor(DEFAULT_THRESHOLD))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """A batch on a device, its images as the model takes them: float, normalised."""
+        moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        if moved.images.dtype != torch.uint8:  # kept outputs have none
+            return moved
+        return moved._replace(images=normalised(moved, self.processor).to(self.dtype))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The global generator is not in a checkpoint; so what it gives depends on the step alone.

@@ -205,8 +205,8 @@ class PlannedTraining:
         spread = labelled[:: max(1, len(labelled) // PAIRS)][:PAIRS] or [0]
         batch = collate([dataset[index] for index in spread])
         dataset.strength = strength
-        # Without rescaling they are whole numbers, which no layer takes; their range tells it.
-        return batch._replace(images=batch.images.float())
+        moved: Batch = self.detector.transfer_batch_to_device(batch, torch.device("cpu"), 0)
+        return moved
 
     def _sides(self) -> Any:
         """Width and height of the training objects in pixels of their frames, [M, 2]."""

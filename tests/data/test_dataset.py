@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from transformers import DetrImageProcessor, RTDetrImageProcessor
 
-from detr_diff.choices import Augment, Diff
+from detr_diff.choices import Augment, Diff, Registration
 from detr_diff.data.augment import STRENGTHS, Sample
 from detr_diff.data.check import check
 from detr_diff.data.dataset import MovedObjectDataset, collate
@@ -16,6 +16,7 @@ from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.discovery import discover
 from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPairs
+from detr_diff.data.pixels import normalised
 from detr_diff.data.sampler import EpochBatches, SampleKey, Shuffled
 from detr_diff.errors import UserError
 
@@ -33,7 +34,7 @@ def test_a_sample_is_the_diff_and_the_labels(pairs: LabelledPairs, diff: Diff) -
     pair = pairs[3].pair
     assert pair.before is not None
     expected = diff_image(read_image(pair.before), read_image(pair.after), diff)
-    torch.testing.assert_close(image, expected / 255)
+    assert torch.equal(image, expected)
     rows = [line.split() for line in pair.label.read_text().splitlines()]  # type: ignore[union-attr]
     assert target["class_labels"].tolist() == [int(row[0]) for row in rows]
     assert target["class_labels"].dtype == torch.int64
@@ -43,12 +44,19 @@ def test_a_sample_is_the_diff_and_the_labels(pairs: LabelledPairs, diff: Diff) -
     assert target["index"].tolist() == [3]
 
 
-def test_the_processor_resizes_and_normalises(pairs: LabelledPairs) -> None:
+@pytest.mark.parametrize("diff", [Diff.abs, Diff.stack])
+def test_an_image_is_resized_and_normalised_as_by_the_processor(pairs: LabelledPairs, diff: Diff) -> None:
     processor = DetrImageProcessor(do_pad=False, size={"shortest_edge": 96, "longest_edge": 200})
-    image, _ = MovedObjectDataset(pairs, Comparison(), processor)[0]
-    assert image.shape == (3, 96, 96)
-    dark = (0 - torch.tensor(processor.image_mean)) / torch.tensor(processor.image_std)
-    torch.testing.assert_close(image.amin((1, 2)), dark, atol=0.2, rtol=0)
+    image, target = MovedObjectDataset(pairs, Comparison(diff), processor)[0]
+    assert (image.shape[1:], image.dtype) == ((96, 96), torch.uint8)
+    narrow = image[:, :, :60]
+    batch = collate([(image, target), (narrow, target)])
+    found = normalised(batch, processor)
+    for own, padded in zip((image, narrow), found, strict=True):
+        whole = processor(list(own.unflatten(0, (-1, 3))), do_resize=False, return_tensors="pt")
+        height, width = own.shape[1:]
+        torch.testing.assert_close(padded[:, :height, :width], whole["pixel_values"].flatten(0, 1))
+        assert not padded[:, :, width:].any()
 
 
 def test_augmentation_is_a_function_of_seed_epoch_and_position(pairs: LabelledPairs) -> None:
@@ -68,6 +76,7 @@ def test_images_of_different_sizes_are_padded_and_masked() -> None:
     assert batch.images.shape == (2, 3, 5, 6)
     assert batch.masks.sum((1, 2)).tolist() == [24, 10]
     assert torch.equal(batch.images[:, 0], batch.masks.float())
+    assert batch.masks.dtype == torch.bool
     assert [int(target["index"]) for target in batch.targets] == [0, 1]
 
 
@@ -125,3 +134,35 @@ def test_targets_are_looked_at_before_the_loss(
         patched.setattr(dataset, "_sample", lambda *_: sample)
         with pytest.raises(UserError, match=re.escape(message)):
             dataset[0]
+
+
+@pytest.mark.parametrize("registration", [Registration.none, Registration.phase])
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(registration: Registration, tmp_path: Path) -> None:
+    """Close to the whole image resized, at least as large as what is wanted, and in its exact size."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    rng = np.random.default_rng(0)
+    for role in ("before", "after"):
+        small = Image.fromarray(rng.integers(0, 255, (7, 13, 3), np.uint8))
+        small.resize((401, 219)).save(tmp_path / f"images/a_{role}.jpg", quality=95)
+    (tmp_path / "labels/a.txt").write_text("")
+    processor = DetrImageProcessor(size={"shortest_edge": 50, "longest_edge": 200})
+    pairs = check(discover(tmp_path), ["thing"]).pairs
+    dataset = MovedObjectDataset(pairs, Comparison(Diff.frames, registration), processor)
+    asked: list[int] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            "detr_diff.data.dataset.read_image",
+            lambda path, reduction: asked.append(reduction) or read_image(path, reduction),
+        )
+        found = dataset.prepare(0).pixels
+    assert asked == [1 if registration is Registration.phase else 4] * 2
+    assert read_image(tmp_path / "images/a_after.jpg", 4).shape == (3, 55, 101)
+    whole = processor.resize(read_image(tmp_path / "images/a_after.jpg")[None], size=processor.size)
+    assert found[1:].shape == whole.shape == (1, 3, 50, 91)
+    assert (found[1:].float() - whole.float()).abs().mean() < 4
+
+
+def test_a_png_is_never_reduced(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.jpg", format="png")
+    assert read_image(tmp_path / "a.jpg", 2).shape == (3, 20, 30)

@@ -67,7 +67,7 @@ class Prefix:
         if len(self.batches) == self.fails_at:
             raise KeyboardInterrupt
         self.batches.append([int(target["index"]) for target in batch.targets])
-        means = batch.images.mean((2, 3))
+        means = batch.images.float().mean((2, 3))
         return [means[:, :, None] * torch.arange(400.0), means > 0]
 
 

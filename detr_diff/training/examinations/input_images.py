@@ -54,7 +54,7 @@ def measure_input(
         detr: The model.
         family: Its DETR variant.
         processor: Its image processor.
-        batch: Some pairs.
+        batch: Some pairs, as the detector takes them to its device.
         sides: [M, 2], width and height of the training objects in pixels of their frames.
     """
     height, width = batch.masks[0].sum(0).max(), batch.masks[0].sum(1).max()

@@ -31,7 +31,8 @@ def batch(data_root: Path, detector: Detector) -> Batch:
     pairs = check(discover(data_root), detector.names).pairs
     dataset = MovedObjectDataset(pairs, detector.comparison, detector.processor)
     labelled = [index for index in range(len(pairs)) if len(pairs[index].labels)]
-    return collate([dataset[index] for index in labelled[:6]])
+    loaded = collate([dataset[index] for index in labelled[:6]])
+    return detector.transfer_batch_to_device(loaded, torch.device("cpu"), 0)
 
 
 def shares(rate: float = 1.0) -> dict[str, float]:
