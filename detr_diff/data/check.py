@@ -1,11 +1,13 @@
 """The integrity report: everything wrong with a data set, before any training."""
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from detr_diff.choices import OnError
 from detr_diff.data.discovery import Discovery
 from detr_diff.data.frame_pair import FramePair
 from detr_diff.data.image import digest, inspect_image
@@ -13,10 +15,17 @@ from detr_diff.data.labelled_pairs import LabelColumns, LabelledPair, LabelledPa
 from detr_diff.data.labels import NO_LABELS, Labels, read_labels
 from detr_diff.data.problem import Problem
 from detr_diff.data.progress import progress
+from detr_diff.errors import UserError
 
-__all__ = ["CheckReport", "LabelledPair", "check"]
+__all__ = ["CheckReport", "DataError", "LabelledPair", "check"]
+
+log = logging.getLogger(__name__)
 
 REMEMBERED = 10_000  # frames; those of one video are shared by neighbouring pairs
+
+
+class DataError(UserError):
+    """The data has problems; the message lists every one with file and line."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,27 @@ class CheckReport:
     pairs: LabelledPairs
     problems: list[Problem]
     left_out: int
+
+    def accept(self, root: str | Path, on_error: OnError) -> LabelledPairs:
+        """The pairs that can be used, if that is enough.
+
+        Args:
+            root: Where they come from, for the messages.
+            on_error: refuse, or skip the pairs that have problems.
+
+        Raises:
+            DataError: There are problems and they are to be refused, or no pair is usable.
+        """
+        if self.problems:
+            lines = "\n".join(f"  {problem}" for problem in self.problems)
+            count = f"{len(self.problems)} problems in {root}"
+            if on_error is OnError.refuse:
+                advice = f"mend them, or leave {self.left_out} pairs out with data.on_error=skip"
+                raise DataError(f"{lines}\n{count}; {advice}")
+            log.warning("%s\n%s: %d pairs are left out", lines, count, self.left_out)
+        if not self.pairs:
+            raise DataError(f"no usable frame pair in {root}")
+        return self.pairs
 
 
 def check(

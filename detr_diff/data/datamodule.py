@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,16 +29,12 @@ from detr_diff.data.loading import Reused, build_loader
 from detr_diff.data.sampler import EpochBatches, InOrder, Share, Shuffled, batches_of
 from detr_diff.data.split import split_pairs, subset
 from detr_diff.data.windows import Windows
-from detr_diff.errors import SettingError, UserError
+from detr_diff.errors import SettingError
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 BOTH_PLACES = (Places.both, Places.changed)
-
-
-class DataError(UserError):
-    """The data has problems; the message lists every one with file and line."""
 
 
 class MovedObjectDataModule(LightningDataModule):
@@ -58,6 +55,7 @@ class MovedObjectDataModule(LightningDataModule):
         on_error: refuse, or skip the pairs that have problems.
         augment: none, light or strong; of training images only.
         zoom: Smallest and largest zoom of the augmentation; None: as `augment` says.
+        pad_to: Batches are padded to a height and width that are multiples of it.
         cache: off, disk or memory: where decoded, aligned and resized frames are kept.
         cache_dir: Folder of the disk cache.
         cache_gb: Largest size of the cache, in gigabytes.
@@ -84,6 +82,7 @@ class MovedObjectDataModule(LightningDataModule):
         on_error: str = "refuse",
         augment: str = "none",
         zoom: Sequence[float] | None = None,
+        pad_to: int = 1,
         cache: str = "off",
         cache_dir: str | None = None,
         cache_gb: float = 20.0,
@@ -98,7 +97,8 @@ class MovedObjectDataModule(LightningDataModule):
         self.names = list(names)
         self.processor = processor
         self.comparison = comparison
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+        bounded = (("batch_size", batch_size, 1), ("num_workers", num_workers, 0), ("pad_to", pad_to, 1))
+        for name, value, least in bounded:
             if value < least:
                 raise SettingError(f"data.{name}={value}: at least {least}")
         if zoom is not None and not (len(zoom) == 2 and 0 < zoom[0] <= zoom[1] < math.inf):
@@ -122,8 +122,8 @@ class MovedObjectDataModule(LightningDataModule):
         if self.datasets:
             return
         settings = self.settings
-        report = self._check()
-        pairs = report.pairs.frame_pairs()
+        usable = self._check().accept(settings.root, OnError(settings.on_error))
+        pairs = usable.frame_pairs()
         chosen = split_pairs(pairs, SplitBy(settings.split_by), settings.val, settings.test, settings.seed)
         outside = sum(split is None for split in chosen)
         if outside:
@@ -131,11 +131,11 @@ class MovedObjectDataModule(LightningDataModule):
         rows = {
             split: np.array([i for i, own in enumerate(chosen) if own == split], np.int64) for split in SPLITS
         }
-        for split, positions in {**rows, "all": np.arange(len(report.pairs))}.items():
+        for split, positions in {**rows, "all": np.arange(len(usable))}.items():
             if settings.subset is not None:
-                names = [report.pairs[int(position)].pair.name for position in positions]
+                names = [usable[int(position)].pair.name for position in positions]
                 positions = positions[subset(names, settings.subset, settings.seed)]
-            self.datasets[split] = self._dataset(report.pairs.take(positions), split == "train")
+            self.datasets[split] = self._dataset(usable.take(positions), split == "train")
         counts = {split: len(self.datasets[split]) for split in SPLITS}
         log.info("frame pairs: %s", ", ".join(f"{n} {split}" for split, n in counts.items()))
         if settings.augment == Augment.strong and self._places() not in BOTH_PLACES:
@@ -149,23 +149,13 @@ class MovedObjectDataModule(LightningDataModule):
         found = discover(
             Path(settings.root), pairs=settings.pairs, labels=settings.labels, scene=settings.scene
         )
-        report = check(
+        return check(
             found,
             self.names,
             max_objects=settings.max_objects,
             needs_frames=self.comparison.diff.needs_frames,
             contents=settings.cache != Cache.off,
         )
-        if report.problems:
-            lines = "\n".join(f"  {problem}" for problem in report.problems)
-            count = f"{len(report.problems)} problems in {settings.root}"
-            if settings.on_error == OnError.refuse:
-                message = f"{count}; mend them, or leave {report.left_out} pairs out with data.on_error=skip"
-                raise DataError(f"{lines}\n{message}")
-            log.warning("%s\n%s: %d pairs are left out", lines, count, report.left_out)
-        if not report.pairs:
-            raise DataError(f"no usable frame pair in {settings.root}")
-        return report
 
     def _dataset(self, pairs: LabelledPairs, training: bool) -> MovedObjectDataset:
         return MovedObjectDataset(
@@ -237,7 +227,8 @@ class MovedObjectDataModule(LightningDataModule):
 
     def first_batch(self) -> Batch:
         """The first training batch of this process."""
-        return collate([self.datasets["train"][key] for key in next(iter(self._shuffled(0)))])
+        samples = [self.datasets["train"][key] for key in next(iter(self._shuffled(0)))]
+        return collate(samples, self.settings.pad_to)
 
     def val_dataloader(self) -> DataLoader[Any]:
         dataset = self.kept_at(self._epoch()).get("val", self.datasets["val"])
@@ -292,6 +283,8 @@ class MovedObjectDataModule(LightningDataModule):
             self.settings.num_workers,
             batch_sampler=batches,
             persistent_workers=self.settings.num_workers > 0,
-            collate_fn=collate_kept if isinstance(dataset, KeptOutputs) else collate,
+            collate_fn=collate_kept
+            if isinstance(dataset, KeptOutputs)
+            else partial(collate, multiple=self.settings.pad_to),
             pin_memory=torch.cuda.is_available(),
         )

@@ -270,11 +270,17 @@ def _require_boxes(boxes: Tensor, most: int | None, name: str) -> None:
         raise UserError(f"{name}: {len(boxes)} objects, but only {most} queries")
 
 
-def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
-    """Pad images of different sizes to the largest and mark the padding."""
+def collate(samples: Sequence[tuple[Tensor, Target]], multiple: int = 1) -> Batch:
+    """Pad images of different sizes to the largest and mark the padding.
+
+    Args:
+        samples: Images uint8 [C, H, W] and targets.
+        multiple: Height and width of the batch are multiples of it.
+    """
     images = [image for image, _ in samples]
-    height = max(image.shape[1] for image in images)
-    width = max(image.shape[2] for image in images)
+    height, width = (
+        math.ceil(max(image.shape[side] for image in images) / multiple) * multiple for side in (1, 2)
+    )
     batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)
     masks = torch.zeros(len(images), height, width, dtype=torch.bool)
     for row, image in enumerate(images):

@@ -63,6 +63,7 @@ class TrainDataSettings(CachedSettings):
     light_compensation: bool = MISSING
     augment: Augment = MISSING
     zoom: Optional[List[float]] = MISSING
+    pad_to: int = MISSING
 
 
 @dataclass
@@ -137,6 +138,7 @@ class TrainSettings:
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings = MISSING
     compile: Optional[str] = MISSING
+    gradient_checkpointing: bool = MISSING
     loss: LossSettings = MISSING
     ema: EmaSettings = MISSING
     stages: Dict[str, Any] = MISSING

@@ -118,6 +118,9 @@ class KeptPrefix:
                 f"the images have different sizes ({width}x{height}, {other_width}x{other_height}), so each "
                 "is padded as the others of its batch demand"
             )
+        multiple = self.data.settings.pad_to
+        if any(side % multiple for side in next(iter(sizes))):
+            return f"data.pad_to={multiple} pads the images"
         return ""
 
     def _keep(

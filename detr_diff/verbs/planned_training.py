@@ -33,6 +33,7 @@ from detr_diff.training.examinations.rate_range import diagnose_rates, measure_r
 from detr_diff.training.examinations.schedule import Plan, diagnose_plan
 from detr_diff.training.examinations.trial import Trial
 from detr_diff.training.examinations.verdict import Diagnosis, fault
+from detr_diff.training.gradient_checkpointing import checkpoint_gradients
 from detr_diff.training.guards import require_learning
 from detr_diff.training.stage_tables import plan_table
 from detr_diff.verbs.parts import data_module
@@ -57,6 +58,8 @@ class PlannedTraining:
         self.detector = detector
         self.report = report
         self.diagnosis = diagnosis
+        if settings.gradient_checkpointing:
+            checkpoint_gradients(self.detector.detr)
         self.pretrained = (report.backbone_share() or 0.0) >= PRETRAINED
         trainer: dict[str, Any] = plain(settings)["trainer"]
         self.accelerator = str(trainer.get("accelerator", "auto"))

@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import torch
 from omegaconf import DictConfig
 from rich.table import Table
 
-from detr_diff.choices import PLACES
+from detr_diff.choices import PLACES, OnError
 from detr_diff.compose import plain
 from detr_diff.data.check import check
-from detr_diff.data.datamodule import DataError
 from detr_diff.data.dataset import MovedObjectDataset, collate
 from detr_diff.data.discovery import Discovery, discover
 from detr_diff.data.frame_pair import FramePair, FramePairs
 from detr_diff.data.labelled_pairs import LabelledPairs
+from detr_diff.data.loading import build_loader
 from detr_diff.errors import SettingError
 from detr_diff.evaluation.linking import NONE
 from detr_diff.evaluation.overlays import above, draw, file_name, write
@@ -44,7 +45,8 @@ def run(settings: DictConfig) -> int:
     dataset = MovedObjectDataset(pairs, detector.comparison, detector.processor)
     given = {key: value for key, value in plain(settings.data).items() if value is not None}
     size, workers = ({**trained, **given}[key] for key in ("batch_size", "num_workers"))
-    loader = torch.utils.data.DataLoader(dataset, size, num_workers=workers, collate_fn=collate)
+    padded = partial(collate, multiple=trained.get("pad_to", 1))
+    loader = build_loader(dataset, workers, batch_size=size, collate_fn=padded)
     trainer = build_trainer(plain(settings)["trainer"], out)
     batches = trainer.predict(detector, loader)
     assert batches is not None
@@ -80,12 +82,8 @@ def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) ->
         )
         found.pairs = FramePairs(Path(given["root"]), (replace(pair, label=None) for pair in found.pairs))
     report = check(found, detector.names, needs_frames=detector.comparison.diff.needs_frames)
-    if report.problems:
-        lines = "\n".join(f"  {problem}" for problem in report.problems)
-        if (settings.data.on_error or trained["on_error"]) == "refuse" or not report.pairs:
-            raise DataError(f"{len(report.problems)} problems\n{lines}")
-        log.warning("%s\n%d pairs are left out", lines, report.left_out)
-    return report.pairs[: settings.data.subset]
+    on_error = OnError(settings.data.on_error or trained["on_error"])
+    return report.accept(settings.data.root or "the pair", on_error)[: settings.data.subset]
 
 
 def _write(

@@ -19,6 +19,7 @@ from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
 from detr_diff.training.compilation import compile_model
 from detr_diff.training.detector import Detector
+from detr_diff.training.gradient_checkpointing import checkpoint_gradients
 from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard, require_learning
 from detr_diff.training.kept_prefix import KeptPrefix
 from detr_diff.training.place_callback import PlaceCallback
@@ -110,6 +111,8 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         log.warning("no test pairs (data.test=%s): the final metrics are of validation", settings.data.test)
 
     require_learning(detector.plan.stages, detector.rate_groups)
+    if settings.gradient_checkpointing:
+        checkpoint_gradients(detector.detr)
     if settings.compile is not None:
         compile_model(detector.detr, settings.compile)
     callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]

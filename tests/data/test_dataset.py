@@ -78,6 +78,11 @@ def test_images_of_different_sizes_are_padded_and_masked() -> None:
     assert torch.equal(batch.images[:, 0], batch.masks.float())
     assert batch.masks.dtype == torch.bool
     assert [int(target["index"]) for target in batch.targets] == [0, 1]
+    wider = collate([(first, {}), (second, {})], multiple=4)
+    assert wider.images.shape == (2, 3, 8, 8)
+    assert torch.equal(wider.images[:, :, :5, :6], batch.images)
+    assert torch.equal(wider.masks[:, :5, :6], batch.masks)
+    assert wider.masks.sum() == batch.masks.sum()
 
 
 def test_a_ready_diff_image_is_taken_as_it_is(tmp_path: Path) -> None:
