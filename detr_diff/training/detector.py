@@ -32,6 +32,8 @@ from detr_diff.training.stages import Stage, StagePlan, Timeline
 log = logging.getLogger(__name__)
 
 MAX_DETECTIONS = 100  # per image, as COCO counts them
+# Of a target dict: looked at by the host in every step, which would wait for another device.
+ON_HOST = ("size", "index", "padding", "aligned")
 Predictions = list[dict[str, Tensor]]
 
 
@@ -100,13 +102,21 @@ class Detector(LightningModule):
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.tensor(DEFAULT_THRESHOLD))
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        apart = [{key: own for key, own in target.items() if key not in ON_HOST} for target in batch.targets]
+        moved = super().transfer_batch_to_device(batch._replace(targets=apart), device, dataloader_idx)
+        return moved._replace(
+            targets=[old | new for old, new in zip(batch.targets, moved.targets, strict=True)]
+        )
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The global generator is not in a checkpoint; so what it gives depends on the step alone.
         torch.manual_seed(seed_for(self.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, _ = self._forward(batch, "train")
-        self.unaligned.update(_unaligned(batch))
+        if self.comparison.registers:
+            self.unaligned.update(_unaligned(batch))
         if self.normalize is Normalize.batch:
             return loss.divided(loss.own)
         own = contents(batch)
@@ -128,7 +138,11 @@ class Detector(LightningModule):
         return Contents(*self.trainer.strategy.reduce(counts, reduce_op="sum").tolist())
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.log_dict(set_rates(optimizer, self.timeline, self.global_step))
+        trainer: Any = self.trainer
+        rates, every = set_rates(optimizer, self.timeline, self.global_step), trainer.log_every_n_steps
+        # Only when they are written: Lightning's bookkeeping for eleven blocks costs more than the loss.
+        if every and (self.global_step + 1) % every == 0:
+            self.log_dict(rates)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
