@@ -124,7 +124,7 @@ class Detector(LightningModule):
             self.divisors = self._divisors(self._over_processes(batch.window or own))
         # Lightning averages over the batches of a step, and over the processes: this is a sum.
         batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        return loss.divided(self.divisors) * (batches if own.samples else 0)  # padding counts for nothing
+        return loss.part(self.divisors, own.samples) * batches
 
     def _divisors(self, step: Contents) -> Divisors:
         queries = step.samples * self.architecture.num_queries

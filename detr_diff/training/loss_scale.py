@@ -49,5 +49,14 @@ class BatchLoss(NamedTuple):
     parts: dict[str, Tensor]
 
     def divided(self, by: Divisors) -> Tensor:
-        """The loss of the batch, [], or its summand in the loss of what the divisors count."""
+        """The loss with these divisors, []."""
         return self.per_object / by.objects + self.per_query / by.queries
+
+    def part(self, step: Divisors, samples: int) -> Tensor:
+        """The summand of the batch in the loss of its optimizer step, [].
+
+        Args:
+            step: The divisors of the whole step, those of other processes included.
+            samples: Of the batch; 0 where it is padding, which adds nothing.
+        """
+        return self.divided(step) * float(samples > 0)

@@ -9,7 +9,7 @@ import yaml
 from detr_diff.model.families import family
 from detr_diff.model.load import load_model
 from detr_diff.training.criterion import give_loss
-from detr_diff.training.loss_scale import Divisors
+from detr_diff.training.loss_scale import BatchLoss, Divisors
 from tests.conftest import ROOT
 
 COUNTS = [12, 0, 1, 0, 7, 1, 0, 0]  # objects of each image: box counts that differ wildly
@@ -49,7 +49,7 @@ def gradient(model: Any, name: str, groups: list[slice]) -> torch.Tensor:
     model.zero_grad()
     for group in groups:
         loss = model(pixel_values=images[group], labels=labels[group]).loss_dict
-        loss.divided(whole).backward()
+        loss.part(whole, samples=len(images[group])).backward()
     return gradients(model)
 
 
@@ -70,3 +70,10 @@ def test_accumulated_gradients_are_those_of_one_batch(name: str) -> None:
         groups = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
         parts = gradient(model, name, groups)
         assert float((parts - whole).norm() / whole.norm()) < 1e-5, sizes
+
+
+def test_padding_counts_for_nothing() -> None:
+    loss = BatchLoss(torch.tensor(5.0), torch.tensor(2.0), Divisors(1, 7.0), {})
+    step = Divisors.of(objects=3, queries=20, no_object_weight=0.1)
+    assert float(loss.part(step, samples=0)) == 0.0
+    assert float(loss.part(step, samples=1)) == pytest.approx(5 / 3 + 2 / (0.1 * 17 + 3))
