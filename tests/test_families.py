@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from detr_diff.model.families import FAMILIES, ClassLossPer, Scores
+from detr_diff.model.families import FAMILIES, ClassLoss, Scores
 from detr_diff.model.load import load_model
 from detr_diff.training.detector import Detector
 from tests.conftest import TINY
@@ -89,7 +89,7 @@ def test_the_class_loss_is_divided_as_the_table_says(name: str) -> None:
             parts = model(torch.zeros(1, 3, 64, 64), labels=labels).loss_dict
         losses[boxes] = float(next(parts[key] for key in ("loss_ce", "loss_vfl") if key in parts))
     ratio = losses[2] / losses[1]
-    assert (ratio < 0.8) is (kind.class_loss_per is ClassLossPer.boxes), ratio
+    assert (ratio < 0.8) is (kind.class_loss is not ClassLoss.cross_entropy), ratio
 
 
 def test_a_run_starts_from_the_checkpoint_of_another(

@@ -57,15 +57,19 @@ class Scores(StrEnum):
     sigmoid = "sigmoid"
 
 
-class ClassLossPer(StrEnum):
-    """What the class loss is divided by.
+class ClassLoss(StrEnum):
+    """How classes are learnt; the rest of the loss hangs on it, see training/criterion.py.
 
-    queries: the (weighted) number of queries; boxes: the number of true boxes. The box losses of
-    every family are divided by the number of true boxes.
+    cross_entropy: over the classes and no-object, divided by the (weighted) number of queries;
+    focal: each class for itself; varifocal: as that, the wanted score is the overlap of the box;
+    transformers: the library's own loss. All but the first are divided by the number of true boxes,
+    as the box losses of every family are.
     """
 
-    queries = "queries"
-    boxes = "boxes"
+    cross_entropy = "cross_entropy"
+    focal = "focal"
+    varifocal = "varifocal"
+    transformers = "transformers"
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Family:
         model: Name of its detection class in transformers.
         processor: Name of its image processor class in transformers.
         scores: Whether its logits are for softmax or sigmoid.
-        class_loss_per: What its class loss is divided by.
+        class_loss: How its classes are learnt.
         blocks: Block to regular expression of the parameter names above the backbone; the first
             match wins.
         class_rows: The tensors with one row for each class; those with a row more have it last,
@@ -94,7 +98,7 @@ class Family:
     model: str
     processor: str
     scores: Scores
-    class_loss_per: ClassLossPer
+    class_loss: ClassLoss
     blocks: dict[str, str]
     class_rows: str
     query_rows: str
@@ -155,7 +159,7 @@ FAMILIES = {
         model="DetrForObjectDetection",
         processor="DetrImageProcessor",
         scores=Scores.softmax,
-        class_loss_per=ClassLossPer.queries,
+        class_loss=ClassLoss.cross_entropy,
         blocks=_SINGLE_LEVEL,
         class_rows=r"class_labels_classifier\.(weight|bias)",
         query_rows=r"model\.query_position_embeddings\.weight",
@@ -167,7 +171,7 @@ FAMILIES = {
         model="ConditionalDetrForObjectDetection",
         processor="ConditionalDetrImageProcessor",
         scores=Scores.sigmoid,
-        class_loss_per=ClassLossPer.boxes,
+        class_loss=ClassLoss.focal,
         blocks=_SINGLE_LEVEL,
         class_rows=r"class_labels_classifier\.(weight|bias)",
         query_rows=r"model\.query_position_embeddings\.weight",
@@ -179,7 +183,7 @@ FAMILIES = {
         model="DeformableDetrForObjectDetection",
         processor="DeformableDetrImageProcessor",
         scores=Scores.sigmoid,
-        class_loss_per=ClassLossPer.boxes,
+        class_loss=ClassLoss.focal,
         blocks={
             "input_projection": r"model\.input_proj\.",
             "encoder": r"model\.(encoder\.|position_embedding\.|level_embed$)",
@@ -199,7 +203,7 @@ FAMILIES = {
         model="RTDetrForObjectDetection",
         processor="RTDetrImageProcessor",
         scores=Scores.sigmoid,
-        class_loss_per=ClassLossPer.boxes,
+        class_loss=ClassLoss.varifocal,
         blocks=_REAL_TIME,
         class_rows=_REAL_TIME_CLASS_ROWS,
         query_rows=r"model\.weight_embedding\.weight",
@@ -214,7 +218,7 @@ FAMILIES = {
         model="RTDetrV2ForObjectDetection",
         processor="RTDetrImageProcessor",
         scores=Scores.sigmoid,
-        class_loss_per=ClassLossPer.boxes,
+        class_loss=ClassLoss.varifocal,
         blocks=_REAL_TIME,
         class_rows=_REAL_TIME_CLASS_ROWS,
         query_rows=r"model\.weight_embedding\.weight",
@@ -222,13 +226,14 @@ FAMILIES = {
         multiple_of=32,
         frozen_batch_norm="freeze_backbone_batch_norms",
     ),
-    # Peng et al. 2024, arXiv:2410.13842. Two constants of its box distribution are parameters.
+    # Peng et al. 2024, arXiv:2410.13842. Two constants of its box distribution are parameters, and it
+    # has two more losses, which distil the distributions of the last layer into the others.
     "d_fine": Family(
         config="DFineConfig",
         model="DFineForObjectDetection",
         processor="RTDetrImageProcessor",
         scores=Scores.sigmoid,
-        class_loss_per=ClassLossPer.boxes,
+        class_loss=ClassLoss.transformers,
         blocks=_REAL_TIME,
         class_rows=_REAL_TIME_CLASS_ROWS,
         query_rows=r"model\.weight_embedding\.weight",

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,14 +24,17 @@ from detr_diff.model.blocks import parameter_groups, rate_groups
 from detr_diff.model.place_labels import PlaceLabels
 from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.model.selection import ParameterNames
+from detr_diff.training.criterion import give_loss
 from detr_diff.training.ema import WeightAverage
-from detr_diff.training.loss_scale import step_loss
+from detr_diff.training.loss_scale import BatchLoss, Divisors
 from detr_diff.training.rates import set_rates
 from detr_diff.training.stages import Stage, StagePlan, Timeline
 
 log = logging.getLogger(__name__)
 
 MAX_DETECTIONS = 100  # per image, as COCO counts them
+# Of a target dict: looked at by the host in every step, which would wait for another device.
+ON_HOST = ("size", "index", "padding", "aligned")
 Predictions = list[dict[str, Tensor]]
 
 
@@ -86,11 +88,12 @@ class Detector(LightningModule):
         named = ParameterNames(self.detr, self.family)
         self.plan = StagePlan.from_settings(stages).bound(named)
         self.rate_groups = rate_groups(named, multiples, layer_decay)
+        give_loss(self.detr, self.family.class_loss)
         # Convolutions are faster on it. And torch 2.15 gives wrong gradients of batch norm for a
         # single image in the other layout, when they come from a transposed view as in RT-DETR.
         self.detr.to(memory_format=torch.channels_last)
         self.average = None if ema_decay is None else WeightAverage(self.detr, ema_decay)
-        self.step_contents = Contents(0, 0)
+        self.divisors = Divisors(1)
         self.metrics = DetectionMetrics(self.names)
         # Counted over an epoch, so an epoch that is resumed in the middle must know it.
         self.unaligned = SumMetric()
@@ -102,44 +105,35 @@ class Detector(LightningModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """A batch on a device, its images as the model takes them: float, normalised."""
-        moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
-        if moved.images.dtype != torch.uint8:  # kept outputs have none
-            return moved
-        return moved._replace(images=normalised(moved, self.processor).to(self.dtype))
+        apart = [{key: own for key, own in target.items() if key not in ON_HOST} for target in batch.targets]
+        moved: Batch = super().transfer_batch_to_device(batch._replace(targets=apart), device, dataloader_idx)
+        targets = [old | new for old, new in zip(batch.targets, moved.targets, strict=True)]
+        images = moved.images
+        if images.dtype == torch.uint8:  # of kept outputs there are none
+            images = normalised(moved, self.processor).to(self.dtype)
+        return moved._replace(images=images, targets=targets)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The global generator is not in a checkpoint; so what it gives depends on the step alone.
         torch.manual_seed(seed_for(self.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        try:
-            loss, output = self._forward(batch, "train")
-        except ValueError:
-            if self._predicts_numbers(batch):
-                raise
-            # The matcher of RT-DETR refuses boxes that are not numbers, before there is a loss.
-            return torch.stack([p.sum() for p in self.detr.parameters() if p.requires_grad]).sum() * math.nan
-        self.unaligned.update(_unaligned(batch))
+        loss, _ = self._forward(batch, "train")
+        if self.comparison.registers:
+            self.unaligned.update(_unaligned(batch))
         if self.normalize is Normalize.batch:
-            return loss
+            return loss.divided(loss.own)
+        own = contents(batch)
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
-            self.step_contents = self._over_processes(batch.window or contents(batch))
-        config: Any = self.detr.config
-        part = step_loss(
-            loss,
-            output.loss_dict,
-            contents(batch),
-            self.step_contents,
-            self.family.class_loss_per,
-            self.architecture.num_queries,
-            getattr(config, "eos_coefficient", 0.0),
-        )
+            self.divisors = self._divisors(self._over_processes(batch.window or own))
         # Lightning averages over the batches of a step, and over the processes: this is a sum.
-        return part * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+        batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return loss.part(self.divisors, own.samples) * batches
 
-    @torch.no_grad()
-    def _predicts_numbers(self, batch: Batch) -> bool:
-        return bool(self._output(self.detr, batch).pred_boxes.isfinite().all())
+    def _divisors(self, step: Contents) -> Divisors:
+        queries = step.samples * self.architecture.num_queries
+        config: Any = self.detr.config
+        return Divisors.of(step.objects, queries, getattr(config, "eos_coefficient", 1.0))
 
     def _over_processes(self, counted: Contents) -> Contents:
         if self.trainer.world_size == 1:
@@ -148,7 +142,11 @@ class Detector(LightningModule):
         return Contents(*self.trainer.strategy.reduce(counts, reduce_op="sum").tolist())
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.log_dict(set_rates(optimizer, self.timeline, self.global_step))
+        trainer: Any = self.trainer
+        rates, every = set_rates(optimizer, self.timeline, self.global_step), trainer.log_every_n_steps
+        # Only when they are written: Lightning's bookkeeping for eleven blocks costs more than the loss.
+        if every and (self.global_step + 1) % every == 0:
+            self.log_dict(rates)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -224,17 +222,16 @@ class Detector(LightningModule):
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         return math.ceil(batches / self.trainer.accumulate_grad_batches)
 
-    def _forward(self, batch: Batch, split: str) -> tuple[Tensor, Any]:
-        """The model's output and its loss, logged under the name of the split."""
+    def _forward(self, batch: Batch, split: str) -> tuple[BatchLoss, Any]:
+        """The loss of the model's output, logged under the name of the split, and the output."""
         model = self.detr if split == "train" else self.evaluated
         output = self._output(model, batch, labels=self.labels(batch.targets))
-        # Losses of the auxiliary layers end in a number; they are in the sum.
-        parts = {k: v for k, v in output.loss_dict.items() if not re.search(r"_\d+$", k)}
-        figures = {f"{split}/{key}": value.detach() for key, value in parts.items()}
+        loss: BatchLoss = output.loss_dict
+        figures = {f"{split}/{key}": value for key, value in loss.parts.items()}
         figures[f"{split}/loss"] = output.loss.detach()
         counted, whole = contents(batch).samples, split != "train"
         self.log_dict(figures, batch_size=counted, on_epoch=whole, sync_dist=whole)
-        return output.loss, output
+        return loss, output
 
     def labels(self, targets: Sequence[Mapping[str, Tensor]]) -> Predictions:
         """The part of target dicts that the model learns from: boxes, class_labels as it knows them."""

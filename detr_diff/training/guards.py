@@ -58,7 +58,8 @@ class NonFiniteGuard(Callback):
         self.finite = finite if self.finite is None else self.finite & finite
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        gradients = [p.grad for p in pl_module.detr.parameters() if p.grad is not None]
+        learnt = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        gradients = [parameter.grad for parameter in learnt if parameter.grad is not None]
         finite = torch.ones((), dtype=torch.bool) if self.finite is None else self.finite
         if trainer.precision != "16-mixed":  # there the loss scale is found by trying
             finite = finite & nn.utils.get_total_norm(gradients).isfinite()

@@ -1,49 +1,62 @@
-"""The loss of a batch as its part of the loss of a whole optimizer step."""
+"""The loss of a batch, and its part of the loss of a whole optimizer step."""
 
-from collections.abc import Mapping
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from detr_diff.data.dataset import Contents
-from detr_diff.model.families import ClassLossPer
 
+class Divisors(NamedTuple):
+    """What sums of losses are divided by.
 
-def step_loss(
-    loss: Tensor,
-    parts: Mapping[str, Tensor],
-    own: Contents,
-    step: Contents,
-    class_loss_per: ClassLossPer,
-    queries: int,
-    no_object_weight: float,
-) -> Tensor:
-    """What a batch adds to the loss of its optimizer step.
-
-    The models divide the loss of a batch by the batch's own number of objects. An average of such
-    batches is not the loss of all their samples together: an object in a batch with few others
-    counts more. This takes the batch's divisor out and puts that of the step in, so that the sum
-    over the batches is the loss of one large batch.
-
-    Args:
-        loss: Of the batch, as the model gives it.
-        parts: The parts that it is the sum of, with those of the auxiliary layers.
-        own: What the batch holds.
-        step: What all batches of the optimizer step hold, those of other processes included.
-        class_loss_per: What the class loss is divided by.
-        queries: Of an image.
-        no_object_weight: Weight of a query without object in the class loss.
-
-    Returns:
-        The batch's summand.
+    Attributes:
+        objects: The number of objects, at least 1.
+        queries: The weights of all queries in the class loss, where that is divided by them.
     """
-    by_objects = max(1, own.objects) / max(1, step.objects) if own.samples else 0.0
-    if class_loss_per is ClassLossPer.boxes:
-        return loss * by_objects
-    # Weighted cross entropy over all queries: divided by the sum of their weights.
-    classes = torch.stack([value for key, value in parts.items() if key.startswith("loss_ce")]).sum()
 
-    def weight(held: Contents) -> float:
-        return no_object_weight * held.samples * queries + (1 - no_object_weight) * held.objects
+    objects: float
+    queries: float = 1.0
 
-    return (loss - classes) * by_objects + classes * (weight(own) / weight(step))
+    @classmethod
+    def of(cls, objects: int, queries: int, no_object_weight: float) -> "Divisors":
+        """The divisors of some samples.
+
+        Args:
+            objects: Of all samples; each has a query, whose weight is 1.
+            queries: Of all samples.
+            no_object_weight: Weight of a query without object, where there is one.
+        """
+        weight = no_object_weight * queries + (1 - no_object_weight) * objects
+        return cls(max(1.0, objects), weight)
+
+
+class BatchLoss(NamedTuple):
+    """The loss of a batch, summed up and not yet divided.
+
+    An average of the losses of batches is not the loss of all their samples together: an object
+    in a batch with few others would count more. The sums divided by what the whole optimizer step
+    holds add up to the loss of one large batch.
+
+    Attributes:
+        per_object: The sum of what is divided by the number of objects, [].
+        per_query: The sum of what is divided by the weights of the queries, [].
+        own: The divisors of the batch itself.
+        parts: Figures of the last decoder layer, divided by those of the batch.
+    """
+
+    per_object: Tensor
+    per_query: Tensor | float
+    own: Divisors
+    parts: dict[str, Tensor]
+
+    def divided(self, by: Divisors) -> Tensor:
+        """The loss with these divisors, []."""
+        return self.per_object / by.objects + self.per_query / by.queries
+
+    def part(self, step: Divisors, samples: int) -> Tensor:
+        """The summand of the batch in the loss of its optimizer step, [].
+
+        Args:
+            step: The divisors of the whole step, those of other processes included.
+            samples: Of the batch; 0 where it is padding, which adds nothing.
+        """
+        return self.divided(step) * float(samples > 0)

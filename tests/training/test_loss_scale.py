@@ -6,10 +6,10 @@ import pytest
 import torch
 import yaml
 
-from detr_diff.data.dataset import Contents
 from detr_diff.model.families import family
 from detr_diff.model.load import load_model
-from detr_diff.training.loss_scale import step_loss
+from detr_diff.training.criterion import give_loss
+from detr_diff.training.loss_scale import BatchLoss, Divisors
 from tests.conftest import ROOT
 
 COUNTS = [12, 0, 1, 0, 7, 1, 0, 0]  # objects of each image: box counts that differ wildly
@@ -42,24 +42,18 @@ def batch(name: str) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
     return images.contiguous(memory_format=torch.channels_last), labels
 
 
-def contents_of(labels: list[dict[str, torch.Tensor]]) -> Contents:
-    return Contents(sum(len(one["boxes"]) for one in labels), len(labels))
-
-
 def gradient(model: Any, name: str, groups: list[slice]) -> torch.Tensor:
     images, labels = batch(name)
+    queries = len(labels) * model.config.num_queries
+    whole = Divisors.of(sum(COUNTS), queries, getattr(model.config, "eos_coefficient", 1.0))
     model.zero_grad()
     for group in groups:
-        output = model(pixel_values=images[group], labels=labels[group])
-        step_loss(
-            output.loss,
-            output.loss_dict,
-            contents_of(labels[group]),
-            contents_of(labels),
-            family(name).class_loss_per,
-            model.config.num_queries,
-            getattr(model.config, "eos_coefficient", 0.0),
-        ).backward()
+        loss = model(pixel_values=images[group], labels=labels[group]).loss_dict
+        loss.part(whole, samples=len(images[group])).backward()
+    return gradients(model)
+
+
+def gradients(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -69,7 +63,8 @@ def test_accumulated_gradients_are_those_of_one_batch(name: str) -> None:
     images, labels = batch(name)
     model.zero_grad()
     model(pixel_values=images, labels=labels).loss.backward()  # as the library computes it
-    whole = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    whole = gradients(model)
+    give_loss(model, family(name).class_loss)
     for sizes in ([1] * 8, [3, 3, 2], [2, 6], [8]):
         ends = torch.tensor(sizes).cumsum(0).tolist()
         groups = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
@@ -78,7 +73,7 @@ def test_accumulated_gradients_are_those_of_one_batch(name: str) -> None:
 
 
 def test_padding_counts_for_nothing() -> None:
-    loss, parts = torch.tensor(5.0), {"loss_ce": torch.tensor(2.0), "loss_ce_0": torch.tensor(1.0)}
-    for class_loss in (family(name).class_loss_per for name in MODELS):
-        part = step_loss(loss, parts, Contents(0, 0), Contents(3, 2), class_loss, 10, 0.1)
-        assert float(part) == 0.0
+    loss = BatchLoss(torch.tensor(5.0), torch.tensor(2.0), Divisors(1, 7.0), {})
+    step = Divisors.of(objects=3, queries=20, no_object_weight=0.1)
+    assert float(loss.part(step, samples=0)) == 0.0
+    assert float(loss.part(step, samples=1)) == pytest.approx(5 / 3 + 2 / (0.1 * 17 + 3))

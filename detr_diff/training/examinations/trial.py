@@ -81,24 +81,12 @@ class Trial:
             group["lr"] = rate * group["multiple"] * self.shares.get(group["block"], 0.0)
         with torch.random.fork_rng():
             torch.manual_seed(number)
-            try:
-                loss = self.loss(self.part(number))
-            except ValueError:
-                if self._predicts_numbers(self.part(number)):
-                    raise
-                # The matcher refuses boxes that are no numbers, before there is a loss.
-                return math.nan
+            loss = self.loss(self.part(number))
             self.optimizer.zero_grad()
             if bool(loss.isfinite()):
                 loss.backward()
                 self.optimizer.step()
         return float(loss.detach())
-
-    @torch.no_grad()
-    def _predicts_numbers(self, positions: list[int]) -> bool:
-        detr: Any = self.detector.detr
-        output = detr(pixel_values=self.batch.images[positions], pixel_mask=self.batch.masks[positions])
-        return bool(output.pred_boxes.isfinite().all())
 
     def part(self, number: int) -> list[int]:
         """Positions of the pairs of a step."""
