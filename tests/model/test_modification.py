@@ -1,5 +1,6 @@
 """What is changed is changed, and everything else is as in the untouched model."""
 
+import copy
 import re
 from collections.abc import Callable
 from dataclasses import asdict
@@ -124,6 +125,8 @@ def test_the_number_of_queries_is_all_that_changes(key: str, source: Callable[[s
 def test_what_is_new_learns_and_belongs_to_a_block(key: str, source: Callable[[str], str]) -> None:
     torch.manual_seed(0)
     new = {"adapter": 4, "class_layers": 1, "box_layers": 1, "positions": "learned", "position_scale": 0.5}
+    if key != "conditional_detr":
+        new["heads"] = "per_layer"
     model = changed(key, source(key), **new)
     family = TABLE[MODELS[key][0]]
     set_learning(model, family, ["all"])
@@ -135,7 +138,8 @@ def test_what_is_new_learns_and_belongs_to_a_block(key: str, source: Callable[[s
         optimizer.zero_grad()
         model(pixel_values=torch.randn(2, 3, 64, 64), labels=labels).loss.backward()
         optimizer.step()
-    new_ones = {n: p for n, p in model.named_parameters() if ".adapter." in n or "row_embeddings" in n}
+    what = r"\.adapter\.|\.own\.|row_embeddings"
+    new_ones = {name: p for name, p in model.named_parameters() if re.search(what, name)}
     moved = (name for name, p in new_ones.items() if p.grad is not None and p.grad.any())
     blocks = {names.blocks[name] for name in moved}
     assert blocks == {"input_projection", "encoder", "class_head", "box_head"}
@@ -212,6 +216,10 @@ def test_layers_of_rt_detr_share_the_last_head(source: Callable[[str], str]) -> 
     decoder = model.model.decoder
     for heads in (decoder.class_embed, decoder.bbox_embed):
         assert torch.equal(heads[0](features), heads[1](features))
+    copied = copy.deepcopy(model).model.decoder.class_embed  # as an average of the weights does
+    with torch.no_grad():
+        copied[1].weight.zero_()
+    assert torch.equal(copied[0](features), copied[1](features))
     # Those of its own it has already.
     assert changed("rt_detr", source("rt_detr"), heads="per_layer").state_dict().keys() == old.keys()
 
@@ -304,6 +312,7 @@ def test_a_wrong_change_is_told(modification: dict[str, Any], message: str) -> N
 def test_settings_change_the_model_of_a_run(data_root: Path, tmp_path: Path, cli: Callable) -> None:
     words = ["train", *TINY, f"data.root={data_root}", f"runs={tmp_path}", "data.subset=4", "overlays=0"]
     words += ["trainer.max_epochs=1", "model.modification.adapter=4", "model.modification.box_layers=1"]
+    words += ["model.modification.heads=shared"]
     result = cli(*words, "model.modification.positions=learned", "model.modification.position_scale=0.5")
     assert result.code == 0, result.err
     detector, _ = load_detector(tmp_path / "train/checkpoints/best.ckpt")
@@ -312,5 +321,6 @@ def test_settings_change_the_model_of_a_run(data_root: Path, tmp_path: Path, cli
         "position_scale": 0.5,
         "adapter": 4,
         "box_layers": 1,
+        "heads": "shared",
     }
     assert any(".adapter." in name for name in detector.state_dict())
