@@ -257,6 +257,13 @@ class Positions(StrEnum):
     learned = "learned"
 
 
+class DecoderHeads(StrEnum):
+    """Which heads the decoder's layers have: one for all, or each what is its own."""
+
+    shared = "shared"
+    per_layer = "per_layer"
+
+
 class Init(StrEnum):
     """How the weights start that come from no source; default: as the family starts them."""
 

@@ -42,6 +42,10 @@ def test_training_and_evaluation_agree(
 ) -> None:
     of_training = json.loads((placed_run / "metrics.json").read_text())
     assert all(f"test/{figure}" in of_training for figure in FIGURES)
+    columns = (placed_run / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert "val/place_accuracy" in columns  # how it comes with the epochs
+    assert "val/link_accuracy" not in columns
+    assert "hardly learnt from pixels" in (placed_run / "train.log").read_text()
     assert not [key for key in of_training if key.endswith((" before", " after"))]  # figures are of classes
     checkpoint = f"ckpt_path={placed_run}/checkpoints/best.ckpt"
     words = [checkpoint, "split=test", f"out={tmp_path / 'out'}", "report=false"]

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torchvision.ops import batched_nms
 
 from detr_diff.evaluation.appearance import appearance
 from detr_diff.evaluation.record import Floats, Ints
@@ -13,14 +15,19 @@ from detr_diff.evaluation.record import Floats, Ints
 LIMIT = 0.4  # from this cost on two places are of two objects
 SIZE = 0.05  # cost of a height e times as large: perspective
 SHAPE = 0.2  # cost of a ratio of the sides e times as large
+DUPLICATE = 0.5  # overlap (IoU) from which on the weaker of two like boxes shows the same object again
 NONE = -1  # no partner
 
 
 def link(found: Mapping[str, Tensor], before: Tensor, after: Tensor) -> Tensor:
     """Link the old and new places of one pair by class, size, shape and looks.
 
+    A DETR may find one place twice. The weaker box is linked to nothing, or it would take the partner
+    of the stronger one.
+
     Args:
-        found: boxes [D, 4] xyxy in pixels, labels [D], places [D]: 0 old, 1 new.
+        found: boxes [D, 4] xyxy in pixels, labels [D], places [D]: 0 old, 1 new, and scores [D]; places
+            without scores are true ones, each of which is there once.
         before: The earlier frame, aligned with the later one, uint8 [3, H, W].
         after: The later frame, uint8 [3, H, W].
 
@@ -31,7 +38,8 @@ def link(found: Mapping[str, Tensor], before: Tensor, after: Tensor) -> Tensor:
         np.asarray(found[key].detach().cpu().double().numpy()) for key in ("boxes", "labels", "places")
     )
     frames = [np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()) for frame in (before, after)]
-    old, new = np.flatnonzero(places == 0), np.flatnonzero(places == 1)
+    single = _without_duplicates(found)
+    old, new = (np.flatnonzero((places == place) & single) for place in (0, 1))
     looks = appearance(frames[0], frames[1], boxes[old]), appearance(frames[1], frames[0], boxes[new])
     cost = costs(boxes[old], boxes[new], *looks)
     cost[labels[old][:, None] != labels[new][None]] = np.inf
@@ -39,6 +47,17 @@ def link(found: Mapping[str, Tensor], before: Tensor, after: Tensor) -> Tensor:
     rows, columns = assign(cost, LIMIT)
     partners[old[rows]], partners[new[columns]] = new[columns], old[rows]
     return torch.from_numpy(partners)
+
+
+def _without_duplicates(found: Mapping[str, Tensor]) -> npt.NDArray[np.bool_]:
+    """Which boxes overlap no stronger one of the same class and place, [D]."""
+    if "scores" not in found:
+        return np.ones(len(found["boxes"]), bool)
+    kinds = 2 * found["labels"] + found["places"]
+    kept = batched_nms(found["boxes"].float(), found["scores"].float(), kinds, DUPLICATE)
+    single = np.zeros(len(found["boxes"]), bool)
+    single[kept.cpu().numpy()] = True
+    return single
 
 
 def costs(old: Floats, new: Floats, old_looks: Floats, new_looks: Floats) -> Floats:

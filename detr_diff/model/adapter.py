@@ -68,20 +68,22 @@ def adapt_input(detr: nn.Module, channels: int, kernel: int) -> None:
         convolution.adapter = Residual(first, nn.Conv2d(channels, width, 1))
 
 
-def adapt_heads(detr: nn.Module, class_layers: int, box_layers: int) -> None:
+def adapt_heads(detr: nn.Module, class_layers: int, box_layers: int, inside: int | None = None) -> None:
     """Put residual layers before the heads of the decoder; heads that share weights share them.
 
     Args:
         detr: The model; changed in place.
         class_layers: How many before the class head.
         box_layers: How many before the box head.
+        inside: Their width; None: that of the head's input.
     """
     for pattern, layers in ((CLASS_HEAD, class_layers), (BOX_HEAD, box_layers)):
         made: dict[int, nn.Module] = {}
         for linear in _matching(detr, pattern) if layers else ():
             if id(linear.weight) not in made:
                 width = linear.in_features
-                parts = (Residual(nn.Linear(width, width), nn.Linear(width, width)) for _ in range(layers))
+                hidden = inside or width
+                parts = (Residual(nn.Linear(width, hidden), nn.Linear(hidden, width)) for _ in range(layers))
                 made[id(linear.weight)] = nn.Sequential(*parts)
             linear.__class__ = AdaptedLinear
             linear.adapter = made[id(linear.weight)]

@@ -92,6 +92,8 @@ class Family:
         multiple_of: What height and width of the input must be a multiple of.
         frozen_batch_norm: The setting that says whether the batch norm of the backbone is frozen;
             None where it always is.
+        cuts: Where what is below can be frozen and its outputs kept.
+        names_layer: Whether its heads are asked so that they know for which decoder layer.
     """
 
     config: str
@@ -107,6 +109,7 @@ class Family:
     multiple_of: int = 1
     frozen_batch_norm: str | None = None
     cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
+    names_layer: bool = True
 
     @property
     def single_level(self) -> bool:
@@ -149,7 +152,8 @@ _REAL_TIME = {
     "queries": r"model\.(enc_output|weight_embedding)\.",
 }
 _REAL_TIME_CLASS_ROWS = (
-    r"(model\.(enc_score_head|denoising_class_embed)|(model\.decoder\.)?class_embed\.\d+)\.(weight|bias)"
+    r"(model\.(enc_score_head|denoising_class_embed)|(model\.decoder\.)?class_embed\.\d+(\.own\.0)?)"
+    r"\.(weight|bias)"
 )
 
 FAMILIES = {
@@ -161,7 +165,7 @@ FAMILIES = {
         scores=Scores.softmax,
         class_loss=ClassLoss.cross_entropy,
         blocks=_SINGLE_LEVEL,
-        class_rows=r"class_labels_classifier\.(weight|bias)",
+        class_rows=r"class_labels_classifier\.(own\.\d+\.)?(weight|bias)",
         query_rows=r"model\.query_position_embeddings\.weight",
         cuts=(LAST_FEATURE_MAP, DETR_ENCODER, DETR_DECODER),
     ),
@@ -176,6 +180,7 @@ FAMILIES = {
         class_rows=r"class_labels_classifier\.(weight|bias)",
         query_rows=r"model\.query_position_embeddings\.weight",
         cuts=(LAST_FEATURE_MAP,),
+        names_layer=False,
     ),
     # Zhu et al. 2021, arXiv:2010.04159. Without two_stage a query is an embedding and a point.
     "deformable_detr": Family(
@@ -193,7 +198,7 @@ FAMILIES = {
             "queries": r"model\.(query_position_embeddings|reference_points|enc_output|enc_output_norm"
             r"|pos_trans|pos_trans_norm)\.",
         },
-        class_rows=r"(model\.decoder\.)?class_embed\.\d+\.(weight|bias)",
+        class_rows=r"(model\.decoder\.)?class_embed\.\d+\.(own\.0\.)?(weight|bias)",
         query_rows=r"model\.query_position_embeddings\.weight",
         strides=PYRAMID_STRIDES,
     ),

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from typing import Any
 
 from transformers.activations import ACT2FN
 
-from detr_diff.choices import Positions
+from detr_diff.choices import DecoderHeads, Positions
 from detr_diff.errors import SettingError, nearest
 from detr_diff.model.adapter import adapt_heads, adapt_input
+from detr_diff.model.decoder_heads import divide_heads, set_box_depth, share_heads
 from detr_diff.model.families import Family
 from detr_diff.model.positions import learn_positions, scale_positions
 
@@ -16,7 +18,25 @@ WHERE = "model.modification"
 
 # The configurations of the families have one name or another for the same.
 ACTIVATION = ("encoder_activation_function", "decoder_activation_function")
-ATTENTION_HEADS = {"encoder_attention_heads": "encoder_hidden_dim", "decoder_attention_heads": "d_model"}
+ATTENTION_HEADS = {  # the later one wins
+    "attention_heads": {
+        "encoder_attention_heads": "encoder_hidden_dim",
+        "decoder_attention_heads": "d_model",
+    },
+    "decoder_attention_heads": {"decoder_attention_heads": "d_model"},
+}
+LEAST = {
+    "queries": 1,
+    "attention_heads": 1,
+    "decoder_attention_heads": 1,
+    "adapter": 1,
+    "adapter_kernel": 1,
+    "class_layers": 0,
+    "box_layers": 0,
+    "head_width": 1,
+    "box_depth": 2,
+}
+WORDS: dict[str, type[StrEnum]] = {"positions": Positions, "heads": DecoderHeads}
 
 
 @dataclass(frozen=True)
@@ -31,10 +51,15 @@ class Modification:
         dropout: Of the transformer, from 0 to below 1.
         queries: How many objects can be found at most.
         attention_heads: Of the transformer.
+        decoder_attention_heads: Of its decoder alone.
         adapter: Channels of an adapter convolution between backbone and transformer; None: none.
         adapter_kernel: Its size, an odd number.
         class_layers: So many residual layers more before the class head.
         box_layers: The same before the box head.
+        head_width: Of those layers; None: as wide as the transformer. Parallel heads whose answers
+            are added are the same as one that is so much wider.
+        box_depth: How many of the box head's own linear layers are left; None: all.
+        heads: Whether the layers of the decoder share their heads; None: as in the family.
     """
 
     positions: Positions | None = None
@@ -43,16 +68,20 @@ class Modification:
     dropout: float | None = None
     queries: int | None = None
     attention_heads: int | None = None
+    decoder_attention_heads: int | None = None
     adapter: int | None = None
     adapter_kernel: int = 3
     class_layers: int = 0
     box_layers: int = 0
+    head_width: int | None = None
+    box_depth: int | None = None
+    heads: DecoderHeads | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("queries", 1), ("attention_heads", 1), ("adapter", 1), ("adapter_kernel", 1)):
+        for name, least in LEAST.items():
             self._require_number(name, least)
-        for name in ("class_layers", "box_layers"):
-            self._require_number(name, 0)
+        if self.head_width is not None and not (self.class_layers or self.box_layers):
+            raise SettingError(f"{WHERE}.head_width={self.head_width}: class_layers and box_layers are 0")
         if self.adapter_kernel % 2 == 0:
             raise SettingError(f"{WHERE}.adapter_kernel={self.adapter_kernel}: an odd number")
         if self.position_scale < 0:
@@ -61,12 +90,11 @@ class Modification:
             raise SettingError(f"{WHERE}.dropout={self.dropout}: a share from 0 to below 1")
         if self.activation is not None and self.activation not in ACT2FN:
             raise SettingError(f"{WHERE}.activation={self.activation}: {nearest(self.activation, ACT2FN)}")
-        if self.positions is not None:
-            if self.positions not in list(Positions):
-                raise SettingError(
-                    f"{WHERE}.positions={self.positions}: {nearest(self.positions, Positions)}"
-                )
-            object.__setattr__(self, "positions", Positions(self.positions))
+        for name, kind in WORDS.items():
+            word = getattr(self, name)
+            if word is not None and word not in list(kind):
+                raise SettingError(f"{WHERE}.{name}={word}: {nearest(word, kind)}")
+            object.__setattr__(self, name, word and kind(word))
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Modification":
@@ -83,7 +111,7 @@ class Modification:
 
     def settings(self) -> dict[str, Any]:
         """As primitives, as `from_settings` takes it; only what is changed."""
-        plain = {**asdict(self), "positions": None if self.positions is None else str(self.positions)}
+        plain = {key: str(value) if key in WORDS and value else value for key, value in asdict(self).items()}
         return {field.name: plain[field.name] for field in fields(self) if plain[field.name] != field.default}
 
     def config(
@@ -97,7 +125,7 @@ class Modification:
             stored: What came with pretrained weights.
 
         Raises:
-            SettingError: A number of attention heads that does not fit.
+            SettingError: A number of attention heads that does not fit, or heads that the family cannot have.
         """
         whole = {**kind.config_class().to_dict(), **(stored or {}), **given}
         changed: dict[str, Any] = {}
@@ -110,13 +138,14 @@ class Modification:
             changed["dropout"] = self.dropout
         if self.queries is not None:
             changed["two_stage_num_proposals" if whole.get("two_stage") else "num_queries"] = self.queries
-        if self.attention_heads is not None:
-            for name, own in ATTENTION_HEADS.items():
+        for setting, widths in ATTENTION_HEADS.items():
+            for name, own in widths.items() if (heads := getattr(self, setting)) else ():
                 width = own if own in whole else "d_model"
-                size, heads = whole[width], self.attention_heads
-                if size % heads:
-                    raise SettingError(f"{WHERE}.attention_heads={heads}: must divide {width} ({size})")
-                changed[name] = self.attention_heads
+                if whole[width] % heads:
+                    raise SettingError(f"{WHERE}.{setting}={heads}: must divide {width} ({whole[width]})")
+                changed[name] = heads
+        if self.heads is DecoderHeads.per_layer:
+            _require_layers(kind, whole)
         return {**given, **changed}
 
     def apply(self, detr: Any) -> None:
@@ -131,9 +160,24 @@ class Modification:
             scale_positions(detr, self.position_scale)
         if self.adapter is not None:
             adapt_input(detr, self.adapter, self.adapter_kernel)
-        adapt_heads(detr, self.class_layers, self.box_layers)
+        if self.box_depth is not None:
+            set_box_depth(detr, self.box_depth)
+        adapt_heads(detr, self.class_layers, self.box_layers, self.head_width)
+        if self.heads is DecoderHeads.shared:
+            share_heads(detr)
+        elif self.heads is DecoderHeads.per_layer:
+            divide_heads(detr)
 
     def _require_number(self, name: str, least: int) -> None:
         value = getattr(self, name)
         if value is not None and (not isinstance(value, int) or value < least):
             raise SettingError(f"{WHERE}.{name}={value}: a whole number, at least {least}")
+
+
+def _require_layers(kind: Family, whole: Mapping[str, Any]) -> None:
+    """Refuse heads for each decoder layer where they would not be asked for it."""
+    setting = f"{WHERE}.heads={DecoderHeads.per_layer}"
+    if not kind.names_layer:
+        raise SettingError(f"{setting}: {kind.model} does not say for which layer it asks its box head")
+    if not whole.get("auxiliary_loss", True):
+        raise SettingError(f"{setting}: only the last layer learns without model.config.auxiliary_loss=true")

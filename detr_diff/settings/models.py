@@ -11,6 +11,7 @@ from detr_diff.choices import (
     ClassHead,
     Compare,
     CompareLevels,
+    DecoderHeads,
     Init,
     Mismatch,
     ModelInput,
@@ -54,10 +55,14 @@ class ModificationSettings:
     dropout: Optional[float] = MISSING
     queries: Optional[int] = MISSING
     attention_heads: Optional[int] = MISSING
+    decoder_attention_heads: Optional[int] = MISSING
     adapter: Optional[int] = MISSING
     adapter_kernel: Optional[int] = MISSING
     class_layers: Optional[int] = MISSING
     box_layers: Optional[int] = MISSING
+    head_width: Optional[int] = MISSING
+    box_depth: Optional[int] = MISSING
+    heads: Optional[DecoderHeads] = MISSING
 
 
 @dataclass

@@ -17,11 +17,32 @@ from detr_diff.training.detector import truth_in_pixels
 class PlaceCallback(Callback):
     """Adds place_accuracy, link_accuracy and link_precision to the figures of a test.
 
-    Linking looks at the frames, which the model need not have seen: each pair is decoded again.
+    Linking looks at the frames, which the model need not have seen: each pair is decoded again. So a
+    validation gives the place_accuracy alone, of all predictions: it has no threshold yet.
     """
 
     def __init__(self) -> None:
         self.metrics = PlaceMetrics()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.metrics.to(pl_module.device).reset()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        for prediction, target in zip(outputs, batch.targets, strict=True):
+            if not target["padding"]:
+                unlinked = torch.full_like(prediction["labels"], NONE)
+                self.metrics.update(prediction, truth_in_pixels(target), unlinked)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("val/place_accuracy", self.metrics.compute()["place_accuracy"])
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.metrics.to(pl_module.device).reset()

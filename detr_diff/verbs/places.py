@@ -35,6 +35,15 @@ def require_places(detector: Detector, data: MovedObjectDataModule, *splits: str
     if setting := symmetric_setting(detector):
         log.warning(
             "model.places=true: %s looks the same when the frames are swapped, so that old and new places "
-            "cannot be told apart; use data.diff=stack or data.diff=signed",
+            "cannot be told apart; use model.input=feature_diff, with any compare but abs",
             setting,
+        )
+
+
+def advise_on_places(detector: Detector) -> None:
+    """Warn when a training is to learn places from pixels, which takes far longer than from features."""
+    if detector.architecture.places and detector.architecture.feature_diff is None:
+        log.warning(
+            "model.places=true: which frame an object is in is hardly learnt from pixels, and at once with "
+            "model.input=feature_diff, see experiments/places"
         )

@@ -43,7 +43,7 @@ from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan, symmetric_setting, take_both_frames
-from detr_diff.verbs.places import require_places
+from detr_diff.verbs.places import advise_on_places, require_places
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,8 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     data.fill_cache("train", "val", "test")
     if symmetric := symmetric_setting(detector):
         data.warn_of_symmetric_diff(symmetric)
+    else:
+        advise_on_places(detector)
     final = "test" if len(data.datasets["test"]) else "val"
     if final == "val":
         log.warning("no test pairs (data.test=%s): the final metrics are of validation", settings.data.test)

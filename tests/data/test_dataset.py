@@ -59,6 +59,22 @@ def test_an_image_is_resized_and_normalised_as_by_the_processor(pairs: LabelledP
         assert not padded[:, :, width:].any()
 
 
+@pytest.mark.parametrize("strength", [Augment.none, Augment.strong])
+def test_a_place_names_the_frame_that_shows_the_object(pairs: LabelledPairs, strength: Augment) -> None:
+    """An object has edges, the ground behind it has few; also when frames are swapped and mirrored."""
+    dataset = MovedObjectDataset(pairs, Comparison(Diff.frames), PLAIN, STRENGTHS[strength], reversible=True)
+    right = []
+    for image, target in (dataset[SampleKey(epoch, row)] for row in range(len(dataset)) for epoch in (0, 1)):
+        edges = [np.hypot(*np.gradient(frame.mean(0).numpy())) for frame in image.split(3)]
+        for (x, y, w, h), place in zip((64 * target["boxes"]).tolist(), target["places"], strict=True):
+            rows = slice(max(0, int(y - h / 2) - 1), int(y + h / 2) + 2)
+            columns = slice(max(0, int(x - w / 2) - 1), int(x + w / 2) + 2)
+            before, after = (frame[rows, columns].mean() for frame in edges)
+            right.append((after > before) == bool(place))
+    assert len(right) > 100
+    assert np.mean(right) > 0.9
+
+
 def test_augmentation_is_a_function_of_seed_epoch_and_position(pairs: LabelledPairs) -> None:
     def sample(seed: int, epoch: int) -> torch.Tensor:
         return MovedObjectDataset(pairs, Comparison(), PLAIN, STRENGTHS[Augment.strong], seed=seed)[

@@ -80,6 +80,22 @@ def test_the_class_must_agree() -> None:
     assert partners.tolist() == [-1, 5, 3, 2, -1, 1]
 
 
+def test_a_place_that_is_found_twice_is_linked_once() -> None:
+    """The weaker box of each place fits the object better, but it is the other one that counts as found."""
+    before = scene(0, OLD, [RED, BLUE, WHITE], mirror=False)
+    after = scene(0, NEW, [WHITE, RED, BLUE], mirror=True)
+    once = found([0] * 6)
+    again = {**once, "boxes": once["boxes"] + 3}
+    twice = {key: torch.cat([again[key], once[key]]) for key in once}
+    scores = torch.cat([torch.linspace(0.9, 0.6, 6), torch.linspace(0.5, 0.4, 6)])
+    links = link({**twice, "scores": scores}, *tensors(before, after))
+    assert links.tolist() == [4, 5, 3, 2, 0, 1] + [-1] * 6
+    # The weaker ones of another class are other things.
+    twice["labels"][6:] = 1
+    links = link({**twice, "scores": scores}, *tensors(before, after))
+    assert links.tolist() == [4, 5, 3, 2, 0, 1, 10, 11, 9, 8, 6, 7]
+
+
 def test_what_appeared_is_linked_to_nothing() -> None:
     """The old place of one thing and the new one of another, which look different."""
     before, after = scene(0, OLD[:1], [RED], mirror=False), scene(0, NEW[:1], [BLUE], mirror=False)

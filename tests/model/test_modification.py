@@ -1,5 +1,6 @@
 """What is changed is changed, and everything else is as in the untouched model."""
 
+import copy
 import re
 from collections.abc import Callable
 from dataclasses import asdict
@@ -32,12 +33,18 @@ NEUTRAL = [
         {"adapter": 4, "class_layers": 2, "box_layers": 1, "dropout": 0.5},
         r".*(input_proj|class_|bbox_).*\.adapter\..*",
     ),
+    ({"class_layers": 1, "head_width": 5}, r".*class_.*\.adapter\.0\..*"),
+    (
+        {"heads": "per_layer", "class_layers": 1},
+        r".*(class_|bbox_).*\.(own\.\d+\.(weight|bias)|adapter\..*)",
+    ),
 ]
 OTHERS = [
     ({"positions": "learned"}, r".*position_embedding\.(row|column)_embeddings\.weight"),
     ({"position_scale": 0.5}, "none"),
     ({"activation": "gelu"}, "none"),
     ({"attention_heads": 4}, "none"),
+    ({"decoder_attention_heads": 4}, "none"),
 ]
 
 
@@ -85,8 +92,10 @@ def test_what_is_not_touched_stays(key: str, source: Callable[[str], str]) -> No
     untouched = changed(key, source(key))
     before, expected = untouched.state_dict(), answer(untouched)
     for modification, new in NEUTRAL + OTHERS:
-        if key not in ("detr", "conditional_detr") and "attention_heads" in modification:
+        if key not in ("detr", "conditional_detr") and "attention_heads" in str(modification):
             continue  # in deformable attention the number of heads is in the shapes
+        if key == "conditional_detr" and "heads" in modification:
+            continue  # it is refused
         model = changed(key, source(key), **modification)
         after = model.state_dict()
         added = after.keys() - before.keys()
@@ -116,6 +125,8 @@ def test_the_number_of_queries_is_all_that_changes(key: str, source: Callable[[s
 def test_what_is_new_learns_and_belongs_to_a_block(key: str, source: Callable[[str], str]) -> None:
     torch.manual_seed(0)
     new = {"adapter": 4, "class_layers": 1, "box_layers": 1, "positions": "learned", "position_scale": 0.5}
+    if key != "conditional_detr":
+        new["heads"] = "per_layer"
     model = changed(key, source(key), **new)
     family = TABLE[MODELS[key][0]]
     set_learning(model, family, ["all"])
@@ -127,7 +138,8 @@ def test_what_is_new_learns_and_belongs_to_a_block(key: str, source: Callable[[s
         optimizer.zero_grad()
         model(pixel_values=torch.randn(2, 3, 64, 64), labels=labels).loss.backward()
         optimizer.step()
-    new_ones = {n: p for n, p in model.named_parameters() if ".adapter." in n or "row_embeddings" in n}
+    what = r"\.adapter\.|\.own\.|row_embeddings"
+    new_ones = {name: p for name, p in model.named_parameters() if re.search(what, name)}
     moved = (name for name, p in new_ones.items() if p.grad is not None and p.grad.any())
     blocks = {names.blocks[name] for name in moved}
     assert blocks == {"input_projection", "encoder", "class_head", "box_head"}
@@ -144,10 +156,93 @@ def test_heads_that_share_weights_share_what_is_new(key: str, source: Callable[[
             assert (one.adapter is other.adapter) is (one.weight is other.weight)
 
 
+@pytest.mark.parametrize("key", first_of([key for key in KEYS if key not in ("conditional_detr", "rt_detr")]))
+def test_each_layer_learns_what_is_its_own(key: str, source: Callable[[str], str]) -> None:
+    model = changed(key, source(key), heads="per_layer")
+    layers = model.config.decoder_layers
+    own = {name: p for name, p in model.named_parameters() if ".own." in name}
+    # Weight and bias of three linear layers of the box head and of the class head.
+    assert len(own) == 2 * 4 * layers
+    images = torch.randn(2, 3, 64, 64)
+    labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([1])}] * 2
+
+    def run() -> Any:
+        torch.manual_seed(0)
+        return model(pixel_values=images, labels=labels)
+
+    output = run()
+    output.loss.backward()
+    assert not [n for n, p in own.items() if n.endswith("bias") and (p.grad is None or not p.grad.any())]
+    with torch.no_grad():
+        next(p for name, p in own.items() if "class_" in name and name.endswith("bias"))[0] = 7.0
+    again = run()
+    assert again.loss != output.loss  # of the first layer, and no other layer answers otherwise
+    assert torch.equal(again.logits, output.logits)
+    assert torch.equal(again.pred_boxes, output.pred_boxes)
+
+
+@pytest.mark.parametrize("key", first_of(["detr", "deformable_detr"]))
+def test_what_a_layer_adds_goes_by_class_name_too(
+    key: str, source: Callable[[str], str], tmp_path: Path
+) -> None:
+    model = changed(key, source(key), heads="per_layer")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".own." in name:
+                parameter.normal_(std=0.1)
+    path, (family, config) = tmp_path / "source.safetensors", MODELS[key]
+    save_file({name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}, path)
+    again, _, report = load_model(
+        family,
+        ["b", "c", "a"],
+        pretrained=str(path),
+        config=config,
+        transfer={"class_names": ["a", "b"], "probe": False},
+        modification={"heads": "per_layer"},
+    )
+    assert not [tensor.name for tensor in report.tensors if tensor.equal is not True]
+    torch.testing.assert_close(answer(again)[..., [2, 0]], answer(model)[..., [0, 1]])
+
+
+def test_layers_of_rt_detr_share_the_last_head(source: Callable[[str], str]) -> None:
+    before = changed("rt_detr", source("rt_detr"))
+    model = changed("rt_detr", source("rt_detr"), heads="shared", class_layers=1)
+    old, new = before.state_dict(), model.state_dict()
+    left = {name for name in old if re.search(r"decoder\.(class|bbox)_embed\.0", name)}
+    assert left
+    assert old.keys() - new.keys() == left
+    assert all(torch.equal(new[name], old[name]) for name in old.keys() - left if not DERIVED.search(name))
+    features = torch.randn(2, 6, 32)
+    decoder = model.model.decoder
+    for heads in (decoder.class_embed, decoder.bbox_embed):
+        assert torch.equal(heads[0](features), heads[1](features))
+    copied = copy.deepcopy(model).model.decoder.class_embed  # as an average of the weights does
+    with torch.no_grad():
+        copied[1].weight.zero_()
+    assert torch.equal(copied[0](features), copied[1](features))
+    # Those of its own it has already.
+    assert changed("rt_detr", source("rt_detr"), heads="per_layer").state_dict().keys() == old.keys()
+
+
+@pytest.mark.parametrize("key", first_of(KEYS))
+def test_a_box_head_of_fewer_layers(key: str, source: Callable[[str], str]) -> None:
+    old = changed(key, source(key)).state_dict()
+    model = changed(key, source(key), box_depth=2)
+    new = model.state_dict()
+    left = {name for name in old if re.search(r"(bbox_predictor|bbox_embed\.\d+)\.layers\.1\.", name)}
+    assert old.keys() - new.keys() == left
+    assert not new.keys() - old.keys()
+    assert all(torch.equal(new[name], old[name]) for name in old.keys() - left if not DERIVED.search(name))
+    head = next(m for n, m in model.named_modules() if re.search(r"(bbox_predictor|bbox_embed\.0)$", n))
+    features = torch.randn(2, 6, 32)
+    assert torch.equal(head(features), head.layers[2](head.layers[0](features).relu()))
+
+
 def test_the_same_model_is_built_again() -> None:
     torch.manual_seed(0)
     name, config = MODELS["detr"]
     new = {"adapter": 4, "box_layers": 2, "positions": "learned", "position_scale": 0.5, "activation": None}
+    new |= {"heads": "per_layer", "head_width": 8, "box_depth": 2}
     model, architecture, _ = load_model(name, ["a", "b"], config=config, modification=new)
     assert architecture.modification == {key: value for key, value in new.items() if value is not None}
     again = build_model(Architecture(**asdict(architecture)))
@@ -199,6 +294,11 @@ def test_a_kept_prefix_goes_on_from_a_changed_model(source: Callable[[str], str]
         ({"dropout": 1}, "model.modification.dropout=1: a share from 0 to below 1"),
         ({"queries": 0}, "model.modification.queries=0: a whole number, at least 1"),
         ({"attention_heads": 5}, "model.modification.attention_heads=5: must divide d_model (32)"),
+        ({"decoder_attention_heads": 5}, "model.modification.decoder_attention_heads=5: must divide d_model"),
+        ({"head_width": 8}, "model.modification.head_width=8: class_layers and box_layers are 0"),
+        ({"box_depth": 1}, "model.modification.box_depth=1: a whole number, at least 2"),
+        ({"box_depth": 4}, "model.modification.box_depth=4: the box head has 3 layers"),
+        ({"heads": "share"}, "model.modification.heads=share: did you mean shared"),
         ({"adapter_kernel": 2}, "model.modification.adapter_kernel=2: an odd number"),
         ({"class_layers": -1}, "model.modification.class_layers=-1: a whole number, at least 0"),
     ],
@@ -212,6 +312,7 @@ def test_a_wrong_change_is_told(modification: dict[str, Any], message: str) -> N
 def test_settings_change_the_model_of_a_run(data_root: Path, tmp_path: Path, cli: Callable) -> None:
     words = ["train", *TINY, f"data.root={data_root}", f"runs={tmp_path}", "data.subset=4", "overlays=0"]
     words += ["trainer.max_epochs=1", "model.modification.adapter=4", "model.modification.box_layers=1"]
+    words += ["model.modification.heads=shared"]
     result = cli(*words, "model.modification.positions=learned", "model.modification.position_scale=0.5")
     assert result.code == 0, result.err
     detector, _ = load_detector(tmp_path / "train/checkpoints/best.ckpt")
@@ -220,5 +321,6 @@ def test_settings_change_the_model_of_a_run(data_root: Path, tmp_path: Path, cli
         "position_scale": 0.5,
         "adapter": 4,
         "box_layers": 1,
+        "heads": "shared",
     }
     assert any(".adapter." in name for name in detector.state_dict())
