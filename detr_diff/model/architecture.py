@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from detr_diff.errors import SettingError, nearest
+from detr_diff.model.auxiliary_outputs import mend_auxiliary_outputs
 from detr_diff.model.backbone import timm_settings
 from detr_diff.model.batch_norm import restore_batch_norm
 from detr_diff.model.families import Family, family
@@ -156,6 +157,7 @@ def build_model(architecture: Architecture) -> PreTrainedModel:
     kind = family(architecture.family)
     configuration = kind.config_class.from_dict(copy.deepcopy(architecture.config))
     model: PreTrainedModel = build(kind.model_class, configuration)
+    mend_auxiliary_outputs(model)
     restore_batch_norm(model, architecture.live_batch_norm)
     if architecture.feature_diff is not None:
         compare_features(model, kind, architecture.feature_diff)

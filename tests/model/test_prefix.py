@@ -184,8 +184,7 @@ def test_a_failed_step_leaves_the_model_whole() -> None:
 
 
 def test_without_auxiliary_losses_the_last_layer_is_enough() -> None:
-    model, _, cut = frozen("detr", ["heads"])
-    model.config.auxiliary_loss = False
+    model, _, cut = frozen("detr", ["heads"], auxiliary_loss=False)
     images, masks, labels = batch()
     kept = keep(model, cut, images, masks)
     assert [tuple(tensor.shape) for tensor in kept] == [(3, 6, 32)]
