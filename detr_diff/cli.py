@@ -16,6 +16,7 @@ VERBS = {
     "predict": "boxes of what moved, in one pair or in a whole set",
     "runs": "a table of all runs: state, stage, best metric, final figures",
     "compare": "which of several runs is better, and how sure that is",
+    "bench": "how many times faster this is than the transformers Trainer, on this machine",
     "data synth": "generate surveillance-like scenes as an ordinary data set",
     "data import": "make a data set from VIRAT, MOT, COCO, DeepPCB or YOLO material",
     "data export": "write a data set as COCO or YOLO",

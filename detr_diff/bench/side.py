@@ -5,9 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+
+PACKAGE = Path(__file__).parents[1]
 
 
 class Failed(Exception):
@@ -21,21 +25,22 @@ class Side:
     memory of its own, so that its peak is its own.
 
     Args:
-        command: What is started; a job is added to it.
-        job: What is measured, as primitives.
+        command: What is started.
         log: Where everything goes that the process writes beside its answers.
     """
 
-    def __init__(self, command: Sequence[str], job: Mapping[str, Any], log: Path) -> None:
+    def __init__(self, command: Sequence[str], log: Path) -> None:
         self.log = log
+        # They see what this process sees, wherever it was started.
+        path = os.pathsep.join(dict.fromkeys([str(PACKAGE.parent), *sys.path[1:]]))
         with log.open("w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
-                [*command, json.dumps(job)],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path[1:])},
+                env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path},
             )
 
     def __enter__(self) -> Self:
@@ -46,35 +51,78 @@ class Side:
     ) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         if kind is not None:
             self._process.kill()
         self._process.stdout.close()
         self._process.wait()
 
-    def ready(self) -> dict[str, Any]:
-        """Wait until it is warm; what it says about itself."""
-        return self._answer()
+    def prepare(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Give it a job, when it is done with the one before, and wait until it is warm.
+
+        Args:
+            job: What is measured, as primitives.
+
+        Returns:
+            What it says about itself.
+        """
+        return self._ask(json.dumps(job))
 
     def turn(self) -> dict[str, Any]:
         """Let it measure."""
+        return self._ask("")
+
+    def _ask(self, line: str) -> dict[str, Any]:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
-            self._process.stdin.write("\n")
+            self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._failed() from None
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
+        said = self._process.stdout.readline()
+        if not said:
             raise self._failed()
-        answer: dict[str, Any] = json.loads(line)
+        answer: dict[str, Any] = json.loads(said)
         return answer
 
     def _failed(self) -> Failed:
         code = self._process.wait()
         lines = [line for line in self.log.read_text(encoding="utf-8").splitlines() if line.strip()]
         return Failed(lines[-1] if lines else f"exit code {code}")
+
+
+class Sides:
+    """The processes of the sides by their names.
+
+    Args:
+        commands: Name of a side to what starts it; ours starts every other side.
+        logs: The folder of their logs.
+        keep: Whether a process does one job after the other. That saves the time to start, but then
+            its peak memory is that of all jobs so far.
+    """
+
+    def __init__(self, commands: Mapping[str, Sequence[str]], logs: Path, keep: bool) -> None:
+        self.commands = commands
+        self.logs = logs
+        self.keep = keep
+        self._open: dict[str, Side] = {}
+        self._stack = ExitStack()
+
+    def start(self, name: str) -> Side:
+        """The process of a side."""
+        if name not in self._open:
+            command = self.commands.get(name, self.commands["ours"])
+            self._open[name] = self._stack.enter_context(Side(command, self.logs / f"{name}.log"))
+        return self._open[name]
+
+    def release(self, failed: bool = False) -> None:
+        """A measurement is over."""
+        if failed or not self.keep:
+            self.close()
+
+    def close(self) -> None:
+        """End all processes."""
+        self._stack.close()
+        self._open = {}

@@ -14,98 +14,26 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from lightning import Trainer, seed_everything
-from omegaconf import DictConfig
+from lightning import seed_everything
 
 from detr_diff.bench.clock import Clock, memory
+from detr_diff.bench.device import SIDE, operations, peak
 from detr_diff.bench.turns import Turns
 from detr_diff.choices import Cache
 from detr_diff.compose import compose
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.data.dataset import Batch
 from detr_diff.data.synthetic import NAMES
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
-from detr_diff.training.compilation import compile_model
-from detr_diff.training.detector import Detector
-from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard
-from detr_diff.training.kept_prefix import KeptPrefix
-from detr_diff.training.run import build_trainer, follow_stages, quiet
-from detr_diff.training.staged_finetuning import StagedFinetuning
+from detr_diff.training.run import quiet
 from detr_diff.verbs import predict as predict_verb
+from detr_diff.verbs.measured_training import Job, Training, training_settings
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan
-from detr_diff.verbs.train import trainer_settings
 
-STAGES = {1: "heads", 2: "all", 3: "settle"}  # of conf/stages/report.yaml
 # Of the settings of train those that predict has, too.
 INFERENCE = ("trainer.precision", "data.num_workers", "data.batch_size")
-
-Job = dict[str, Any]
-
-
-class Training:
-    """What `train` would build for a job, without checkpoints, loggers and pictures."""
-
-    def __init__(self, job: Job, clock: Clock | None, folder: Path, epochs: int, *changed: str) -> None:
-        seed_everything(0, verbose=False)
-        self.settings = training_settings(job, epochs, changed)
-        self.detector, _ = new_detector(self.settings, stage_plan(self.settings))
-        self.data = data_module(self.settings, self.detector)
-        chosen = self.settings.kept_prefix
-        kept = KeptPrefix(
-            self.detector, self.data, Cache(chosen.where), chosen.gb, self.settings.data.cache_dir
-        )
-        follow_stages(self.data, self.detector, kept)
-        self.data.setup()
-        if self.settings.compile is not None:
-            compile_model(self.detector.detr, self.settings.compile)
-        guards = self.settings.guards
-        callbacks = [
-            NonFiniteGuard(folder / "not_finite", guards.skips),
-            FirstBatchGuard(guards.first_batch),
-            SyncGuard(),
-            StagedFinetuning(folder, "val/loss"),
-            *([] if clock is None else [clock]),
-        ]
-        given = trainer_settings(self.settings, self.detector.plan, kept)
-        self.trainer: Trainer = build_trainer(given, folder, callbacks=callbacks, enable_checkpointing=False)
-
-    def fill_cache(self) -> float:
-        """The seconds it takes; none when there is no cache."""
-        start = perf_counter()
-        self.data.fill_cache("train", "val")
-        return perf_counter() - start
-
-    def fit(self) -> None:
-        """Train."""
-        self.trainer.fit(self.detector, datamodule=self.data)
-
-
-def training_settings(job: Job, epochs: int, changed: tuple[str, ...] = ()) -> DictConfig:
-    """The settings of train for a job; the user's overrides come last."""
-    stage = STAGES[job["stage"]]
-    size = ", ".join(f"{side}: {value}" for side, value in job["size"].items())
-    pretrained = job["weights"] or "null"
-    words = [
-        f"model={job['model']}",
-        f"model.pretrained={pretrained}",
-        f"model.transfer.batch_norm={job['batch_norm']}",
-        f"model.processor.size={{{size}}}",
-        "stages=report",
-        *(f"~stages.{other}" for other in STAGES.values() if other != stage),
-        f"stages.{stage}.epochs={epochs}",
-        f"data.root={job['data']}",
-        f"data.batch_size={job['batch_size']}",
-        "data.augment=none",  # the reference has none
-        "data.val=0",
-        f"trainer.accelerator={'cpu' if job['device'] == 'cpu' else 'gpu'}",
-        f"trainer.accumulate_grad_batches={job['accumulate']}",
-        "trainer.enable_progress_bar=false",
-        "trainer.num_sanity_val_steps=0",
-        "trainer.limit_val_batches=0",  # validation is measured by itself
-        "guards.first_batch=0",
-        "logger=csv",
-    ]
-    return compose("train", [*words, *changed, *job["overrides"]])
+LARGEST = 1024  # batch that is tried
 
 
 def weights(job: Job, turns: Turns, folder: Path) -> None:
@@ -257,6 +185,62 @@ def predict(job: Job, turns: Turns, folder: Path) -> None:
             turns.ready(pairs=pairs)
 
 
+def load(job: Job, turns: Turns, folder: Path) -> None:
+    """Batches of all pairs through the loader, pairs per second; the pass before it warms up."""
+    training = Training(job, None, folder, 1, f"data.num_workers={job['workers']}")
+    loader = training.data.loader("all")
+    for _ in loader:
+        pass
+    start = perf_counter()
+    for _ in loader:
+        pass
+    turns.end(rate=len(training.data.datasets["all"]) / (perf_counter() - start))
+
+
+def discover(job: Job, turns: Turns, folder: Path) -> None:
+    """To find, read and divide a data set, and to load samples here and there in it; pairs per second."""
+    start = perf_counter()
+    data = Training(job, None, folder, 1).data
+    found = perf_counter()
+    dataset, number = data.datasets["all"], 64
+    dataset[0]
+    begun = perf_counter()
+    for index in range(number):
+        dataset[index * len(dataset) // number]
+    turns.end(found=len(dataset) / (found - start), rate=number / (perf_counter() - begun))
+
+
+def count(job: Job, turns: Turns, folder: Path) -> None:
+    """Floating point operations of a step, and how many a second a plain product does."""
+    training = Training(job, None, folder, 1)
+    device = torch.device(job["device"])
+    detector = training.detector.to(device)
+    batch: Batch = next(iter(training.data.loader("all")))
+    moved: Batch = detector.on_after_batch_transfer(
+        detector.transfer_batch_to_device(batch, device, 0), 0
+    )
+    labels = detector.labels(moved.targets)
+    images = moved.images.float()
+
+    def step() -> torch.Tensor:
+        return detector.detr(pixel_values=images, pixel_mask=moved.masks, labels=labels).loss  # type: ignore[no-any-return]
+
+    turns.end(operations=operations(step, detector.detr), peak=peak(device, job.get("side", SIDE)))
+
+
+def largest(job: Job, turns: Turns, folder: Path) -> None:
+    """The largest batch, of 1, 2, 4, ..., that can be trained with before the memory is full."""
+    fitting, size = 0, 1
+    while size <= job.get("most", LARGEST):
+        given = {**job, "batch_size": size, "accumulate": 1}
+        try:
+            Training(given, None, folder, 1, "+trainer.max_steps=2").fit()
+        except torch.OutOfMemoryError:
+            break
+        fitting, size = size, 2 * size
+    turns.end(largest=fitting)
+
+
 TASKS = {
     "weights": weights,
     "fit": fit,
@@ -265,18 +249,24 @@ TASKS = {
     "loss": loss,
     "metrics": metrics,
     "predict": predict,
+    "load": load,
+    "discover": discover,
+    "count": count,
+    "largest": largest,
 }
 
 
-def main(text: str) -> None:
-    """Do a job."""
-    job = json.loads(text)
+def main(text: str | None = None) -> None:
+    """Do one job, or those that come from standard input."""
     quiet()
     logging.getLogger("detr_diff").setLevel(logging.WARNING)
-    torch.set_num_threads(job.get("threads") or torch.get_num_threads())
-    with TemporaryDirectory() as folder:
-        TASKS[job["task"]](job, Turns(job["wait"]), Path(folder))
+    turns = Turns(wait=text is None)
+    for line in sys.stdin if text is None else [text]:
+        job = json.loads(line)
+        torch.set_num_threads(job.get("threads") or torch.get_num_threads())
+        with TemporaryDirectory() as folder:
+            TASKS[job["task"]](job, turns, Path(folder))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:2])

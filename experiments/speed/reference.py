@@ -4,8 +4,8 @@
 
 Frame pairs are read with PIL, compared by absdiff and given to the image processor; DetrForObjectDetection
 learns with AdamW, in stages that are made by freezing. The job is JSON, see JOB. One line of JSON tells the
-times; what warms up is not in them. With "wait" there is a line for each turn, and each turn begins
-when a line comes from standard input, so that detr-diff bench can let two sides take turns.
+times; what warms up is not in them. Without a job, jobs come from standard input, and an empty line begins
+each turn of a job: so detr-diff bench lets two sides take turns.
 """
 
 import json
@@ -44,7 +44,6 @@ JOB = {
     "turns": 3,
     "device": "cpu",
     "flags": {},  # of TrainingArguments; none: fp32, loading in the main process
-    "wait": False,
     "out": None,  # folder that predict writes
     "seed": 0,
 }
@@ -179,6 +178,18 @@ def predict(job, turns):
             turns.ready(pairs=len(dataset))
 
 
+def largest(job, turns):
+    """The largest batch, of 1, 2, 4, ..., that can be trained with before the memory is full."""
+    fitting, size = 0, 1
+    while size <= job.get("most", 1024):
+        try:
+            build({**job, "batch_size": size}, max_steps=2, gradient_accumulation_steps=1).train()
+        except torch.OutOfMemoryError:
+            break
+        fitting, size = size, 2 * size
+    turns.end(largest=fitting)
+
+
 TASKS = {
     "fit": fit,
     "loading": loading,
@@ -186,19 +197,21 @@ TASKS = {
     "metrics": measure_metrics,
     "predict": predict,
     "loss": loss,
+    "largest": largest,
 }
 
 
-def main(text):
-    """Do a job."""
-    job = {**JOB, **json.loads(text)}
+def main(text=None):
+    """Do one job, or those that come."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    torch.set_num_threads(job.get("threads") or torch.get_num_threads())
-    turns = Turns(job["wait"])
-    TASKS[job["task"]](job, turns)
+    turns = Turns(wait=text is None)
+    for line in sys.stdin if text is None else [text]:
+        job = {**JOB, **json.loads(line)}
+        torch.set_num_threads(job.get("threads") or torch.get_num_threads())
+        TASKS[job["task"]](job, turns)
     turns.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:2])

@@ -40,7 +40,7 @@ class Turns:
 
     def close(self):
         """Medians over the turns, for a reader."""
-        if not self.wait:
+        if self.told and not self.wait:
             numbers = {
                 key: statistics.median(turn[key] for turn in self.told)
                 for key, value in self.told[0].items()
