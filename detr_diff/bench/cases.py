@@ -10,7 +10,7 @@ from detr_diff.bench.measurement import Line, Measurement
 from detr_diff.choices import Cache
 
 Frame = tuple[int, int]  # width and height
-STEPS, WARM = 4, 3  # of a turn, and before the first
+STEPS, WARM = 2, 2  # of a turn, and before the first
 PREDICTIONS = 100  # of an image, where metrics are measured alone
 
 

@@ -1,12 +1,9 @@
 """What a device can do at best, and how busy it is."""
 
 import threading
-from collections.abc import Callable
 from time import perf_counter
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from detr_diff.bench.clock import synchronize
 
@@ -25,19 +22,6 @@ def peak(device: torch.device, side: int = SIDE, times: int = 10) -> float:
         synchronize(device)
         best = min(best, perf_counter() - start)
     return 2 * side**3 / best
-
-
-def operations(step: Callable[[], torch.Tensor], model: nn.Module) -> int:
-    """Floating point operations of a forward and a backward pass.
-
-    Args:
-        step: Gives the loss.
-        model: Whose gradients are dropped again.
-    """
-    with FlopCounterMode(display=False) as counter:
-        step().backward()  # type: ignore[no-untyped-call]
-    model.zero_grad()
-    return int(counter.get_total_flops())
 
 
 class Utilisation:

@@ -10,22 +10,22 @@ PAIRS = 1024  # so many must be there for the largest batch
 
 
 def examine_gpu(options: Options, take: Callable[[Measurement], list[Row]]) -> dict[str, Any]:
-    """The peak of a plain bf16 product, the operations of each step, and each side's largest batch.
+    """The peak of a plain bf16 product, what each step asks of it, and each side's largest batch.
 
     Args:
         options: What the user chose.
         take: Measures.
     """
-    found: dict[str, Any] = {"operations": {}, "largest_batch": {}}
+    found: dict[str, Any] = {"operations": {}, "parts": {}, "largest_batch": {}}
     for measurement in step(options):
         (line,) = measurement.lines
         ours = {**measurement.jobs["ours"], "task": "count"}
         (row,) = take(Measurement("gpu", {"ours": ours}, 0, [Line(line.case, "step")]))
         if "ours" in row.failed:
-            found["operations"][line.case] = None
             continue
-        found["operations"][line.case] = row.figures["ours"]["operations"]
-        found["peak"] = row.figures["ours"]["peak"]
+        told = row.figures["ours"]
+        found["operations"][line.case], found["parts"][line.case] = told["operations"], told["parts"]
+        found |= {"peak": told["peak"], "bandwidth": told["bandwidth"]}
     for network in options.networks:
         data = options.data(network.frame, PAIRS)
         jobs = options.jobs(network, task="largest", data=data)

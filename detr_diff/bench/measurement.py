@@ -59,7 +59,11 @@ class Row:
         unit: What the seconds are of.
         pairs: How many pairs are in it.
         seconds: Side to the time of each turn.
+        cpu: Side to the seconds of the processor in each turn, of the process alone, not of its workers;
+            they hardly change when the machine has other things to do. Of a turn of steps they
+            are those of all its steps.
         ratios: Reference to how many times longer it takes, the median over the turns.
+        cpu_ratios: The same of the processor's seconds.
         figures: Side to its last memory, share of waiting and whatever else it told.
         failed: Side to why it has no times.
     """
@@ -69,7 +73,9 @@ class Row:
     unit: str
     pairs: int | None
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    cpu: dict[str, list[float]] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
+    cpu_ratios: dict[str, float] = field(default_factory=dict)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -79,10 +85,12 @@ class Row:
 
     def compare(self) -> None:
         """Work the ratios out; the times of one turn are compared, as the machine was the same for both."""
-        for name in REFERENCES:
-            pairs = list(zip(self.seconds.get(name, []), self.seconds.get("ours", []), strict=False))
-            if pairs:
-                self.ratios[name] = median(theirs / own for theirs, own in pairs)
+        for times, ratios in ((self.seconds, self.ratios), (self.cpu, self.cpu_ratios)):
+            for name in REFERENCES:
+                pairs = zip(times.get(name, []), times.get("ours", []), strict=False)
+                found = [theirs / own for theirs, own in pairs if own]
+                if found:
+                    ratios[name] = median(found)
 
 
 def measure(
@@ -132,8 +140,10 @@ def _row(
             continue
         key, times = (line.key, 1) if name == "ours" else ("seconds", line.times)
         row.seconds[name] = [times * answer[key] for answer in answers[side] if key in answer]
+        if line.key == "seconds":
+            row.cpu[name] = [times * answer["cpu"] for answer in answers[side]]
         last = answers[side][-1] if answers[side] else {}
-        own = {k: v for k, v in last.items() if k not in ("seconds", "first", "following")}
+        own = {k: v for k, v in last.items() if k not in ("seconds", "cpu", "first", "following")}
         row.figures[name] = {**facts[side], **own}
     row.compare()
     return row

@@ -11,6 +11,7 @@ from rich.table import Table
 from detr_diff.bench.measurement import REFERENCES, Row
 
 SAME_LOSS = 1e-3  # relative difference up to which two losses are the same
+SAME_AP = 1e-3
 # Of what a launch records, all that a time depends on; the rest is whose machine it is.
 KEPT = ("time", "detr_diff", "git", "python", "platform", "packages", "cpu", "memory_gb", "threads", "cuda")
 
@@ -44,7 +45,8 @@ class Result:
         losses: Network to side to the loss of the same batch with the same weights.
         pixels: Network to side to height and width of the images of that batch.
         curves: Of scaling.
-        gpu: Peak, operations of steps, largest batches; empty without a GPU.
+        gpu: Peak and bandwidth, operations of steps, their parts beside their floors, largest batches;
+            empty without a GPU.
     """
 
     device: str
@@ -93,6 +95,17 @@ class Result:
             yield times(self.rows, sides, references, self.device)
         if busy := [row for row in self.rows if any("utilisation" in own for own in row.figures.values())]:
             yield rates(busy, sides, self.gpu)
+        for case, parts in self.gpu.get("parts", {}).items():
+            table = Table("part", "ms", "ms by operations", "ms by bytes", title=f"floors: {case}")
+            for part in parts:
+                keys = ("seconds", "by_operations", "by_bytes")
+                table.add_row(part["part"], *(f"{1e3 * part[key]:.3g}" for key in keys))
+            yield table
+        if largest := self.gpu.get("largest_batch"):
+            table = Table("largest batch", *sides)
+            for title, sizes in largest.items():
+                table.add_row(title, *(str(sizes.get(side, "-")) for side in sides))
+            yield table
         if self.curves:
             table = Table("curve", "over", "pairs per second", title=f"scaling on {self.device}")
             for curve in self.curves:
@@ -108,6 +121,9 @@ class Result:
         for row in self.rows:
             if len(sizes := {tuple(own["pixels"]) for own in row.figures.values() if own.get("pixels")}) > 1:
                 yield f"NOT THE SAME SIZE: {row.part}: {row.case}: {sorted(sizes)}"
+            found = {side: own["map"] for side, own in row.figures.items() if "map" in own}
+            if len(found) > 1 and max(found.values()) - min(found.values()) > SAME_AP:
+                yield f"NOT THE SAME AP: {row.part}: {row.case}: {found}"
             for side, reason in row.failed.items():
                 yield f"failed: {row.part}: {row.case}: {side}: {reason}"
 
@@ -115,11 +131,11 @@ class Result:
 def times(rows: Sequence[Row], sides: Sequence[str], references: Sequence[str], device: str) -> Table:
     """Medians, ratios and peak memory."""
     table = Table("part", "case", "s a", title=f"medians on {device}")
-    for heading in (*sides, *(f"{side} / ours" for side in references), "GB " + " ".join(sides)):
+    for heading in (*sides, *(f"{side} / ours (CPU)" for side in references), "GB " + " ".join(sides)):
         table.add_column(heading, justify="right")
     for row in rows:
         medians = [_number(row.median(side)) for side in sides]
-        ratios = [f"{row.ratios[side]:.1f}" if side in row.ratios else "-" for side in references]
+        ratios = [f"{_number(row.ratios.get(s))} ({_number(row.cpu_ratios.get(s))})" for s in references]
         peaks = [row.figures.get(side, {}).get("memory_mb") for side in sides]
         memory = " ".join("-" if peak is None else f"{peak / 1024:.1f}" for peak in peaks)
         table.add_row(row.part, row.case, row.unit, *medians, *ratios, memory)

@@ -15,7 +15,7 @@ from detr_diff.bench.material import write_pairs
 from detr_diff.bench.result import Curve
 from detr_diff.bench.side import Failed, Sides
 from detr_diff.data.description import write_description
-from detr_diff.data.synthetic import NAMES
+from detr_diff.data.sprites import NAMES
 
 WORKERS, BATCHES, SETS, PROCESSES = [0, 1, 2], [1, 2, 4, 8, 16], [10**3, 10**4, 10**5, 10**6], [1, 2]
 SHARED = 16  # frame pairs and label files that a large data set is made of

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-
 PACKAGE = Path(__file__).parents[1]
 
 

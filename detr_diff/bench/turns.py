@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from time import process_time
 
 
 class Turns:
@@ -14,6 +15,7 @@ class Turns:
 
     def __init__(self, wait: bool) -> None:
         self.wait = wait
+        self._begun = process_time()
         # What libraries print must not come between the lines.
         self._stream = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
@@ -26,10 +28,11 @@ class Turns:
         """Wait for the turn; the end of the input ends the process."""
         if self.wait and not sys.stdin.readline():
             sys.exit()
+        self._begun = process_time()
 
     def end(self, **figures: object) -> None:
-        """The turn is over."""
-        self._tell(figures)
+        """The turn is over; how long the processor was at work in it is told, too."""
+        self._tell({**figures, "cpu": process_time() - self._begun})
 
     def _tell(self, content: dict[str, object]) -> None:
         print(json.dumps(content), file=self._stream, flush=True)

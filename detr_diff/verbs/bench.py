@@ -1,10 +1,8 @@
 """`detr-diff bench`: ours against the transformers Trainer, in turns on this machine."""
 
-import os
 import platform
 import re
 import sys
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,14 +71,13 @@ class Bench:
         result: Gets what is found.
     """
 
-    def __init__(
-        self, settings: DictConfig, device: str, scratch: Path, logs: Path, result: Result
-    ) -> None:
+    def __init__(self, settings: DictConfig, device: str, scratch: Path, logs: Path, result: Result) -> None:
         self.settings = settings
         self.result = result
         self.scratch = scratch
         chosen = {key: SHORT[key] if settings.short else settings[key] for key in SHORT}
-        references = settings.references or [Reference.plain, *([Reference.tuned] if device == "cuda" else [])]
+        default = [Reference.plain, Reference.tuned] if device == "cuda" else [Reference.plain]
+        references = settings.references or default
         self.options = Options(
             scratch=scratch,
             device=device,
@@ -93,8 +90,8 @@ class Bench:
             **chosen,
         )
         reference = (sys.executable, str(Path(settings.reference).absolute()))
-        commands = {**dict.fromkeys(Reference, reference), "ours": OURS}
-        self.sides = Sides({str(k): v for k, v in commands.items()}, scratch, keep=settings.short)
+        sides = {**{str(name): reference for name in Reference}, "ours": OURS}
+        self.sides = Sides(sides, scratch, keep=settings.short)
 
     def measure(self) -> None:
         """All parts, in the order of the table."""
@@ -131,7 +128,8 @@ class Bench:
     def _show(self, rows: list[Row]) -> None:
         self.result.rows += rows
         for row in rows:
-            medians = ", ".join(f"{side} {row.median(side):.3g} s" for side in row.seconds if row.seconds[side])
+            measured = {side: row.median(side) for side in row.seconds}
+            medians = ", ".join(f"{side} {value:.3g} s" for side, value in measured.items() if value)
             ratios = "".join(f", {ratio:.1f} times {name}" for name, ratio in row.ratios.items())
             failed = "".join(f", {side} failed: {reason}" for side, reason in row.failed.items())
             print(f"{row.part}: {row.case}: {medians}{ratios}{failed}", flush=True)
@@ -183,7 +181,8 @@ def _require(settings: DictConfig) -> None:
             raise SettingError(f"{name}={settings[name]}: at least {least}")
     if not Path(settings.reference).is_file():
         raise SettingError(
-            f"reference={settings.reference}: no such file; it is in the source of detr-diff, and found from there"
+            f"reference={settings.reference}: no such file; it is in the source of detr-diff, where "
+            "this command is given"
         )
     if find_spec("accelerate") is None or find_spec("pycocotools") is None:
         raise SettingError("the reference needs accelerate and pycocotools: pip install 'detr-diff[bench]'")

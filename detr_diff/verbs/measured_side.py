@@ -1,13 +1,14 @@
 """Our side of the benchmark, on the road that users take: settings, Detector, data module, Lightning.
 
-`detr-diff bench` starts this in a process of its own, with the same job that the reference gets; see
-JOB in experiments/speed/reference.py. What ours alone needs is `model` (a file in conf/model/) and `overrides`
-(settings of train, the switches of the user).
+`detr-diff bench` starts this in a process of its own, with the same jobs that the reference gets; see
+JOB in experiments/speed/reference.py. What ours alone needs is `model` (a file in conf/model/) and
+`overrides` (settings of train, the switches of the user).
 """
 
 import json
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -17,14 +18,15 @@ import torch
 from lightning import seed_everything
 
 from detr_diff.bench.clock import Clock, memory
-from detr_diff.bench.device import SIDE, operations, peak
+from detr_diff.bench.device import SIDE, peak
+from detr_diff.bench.floors import bandwidth, floors
 from detr_diff.bench.turns import Turns
 from detr_diff.choices import Cache
 from detr_diff.compose import compose
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.dataset import Batch
-from detr_diff.data.synthetic import NAMES
+from detr_diff.data.sprites import NAMES
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.training.run import quiet
 from detr_diff.verbs import predict as predict_verb
@@ -211,21 +213,24 @@ def discover(job: Job, turns: Turns, folder: Path) -> None:
 
 
 def count(job: Job, turns: Turns, folder: Path) -> None:
-    """Floating point operations of a step, and how many a second a plain product does."""
+    """What each part of a step takes and must take, and how many operations a second a plain product does."""
     training = Training(job, None, folder, 1)
     device = torch.device(job["device"])
     detector = training.detector.to(device)
     batch: Batch = next(iter(training.data.loader("all")))
-    moved: Batch = detector.on_after_batch_transfer(
-        detector.transfer_batch_to_device(batch, device, 0), 0
-    )
+    moved: Batch = detector.on_after_batch_transfer(detector.transfer_batch_to_device(batch, device, 0), 0)
     labels = detector.labels(moved.targets)
     images = moved.images.float()
 
-    def step() -> torch.Tensor:
-        return detector.detr(pixel_values=images, pixel_mask=moved.masks, labels=labels).loss  # type: ignore[no-any-return]
+    def loss() -> torch.Tensor:
+        return detector.detr(pixel_values=images, pixel_mask=moved.masks, labels=labels).loss
 
-    turns.end(operations=operations(step, detector.detr), peak=peak(device, job.get("side", SIDE)))
+    context = training.trainer.precision_plugin.forward_context
+    best, copied = peak(device, job.get("side", SIDE)), bandwidth(device)
+    found = [asdict(floor) for floor in floors(detector.detr, loss, context, best, copied)]
+    turns.end(
+        operations=sum(floor["operations"] for floor in found), peak=best, bandwidth=copied, parts=found
+    )
 
 
 def largest(job: Job, turns: Turns, folder: Path) -> None:

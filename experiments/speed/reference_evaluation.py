@@ -112,7 +112,8 @@ def detections(model, dataset, job, out):
         for own in found:
             picture = Image.fromarray(dataset.diff(index))
             pen = ImageDraw.Draw(picture)
-            for box, score, label in zip(*(own[key].tolist() for key in ("boxes", "scores", "labels"))):
+            objects = (own[key].tolist() for key in ("boxes", "scores", "labels"))
+            for box, score, label in zip(*objects, strict=True):
                 pen.rectangle(box, outline=(255, 128, 0), width=2)
                 pen.text(box[:2], f"{model.config.id2label[label]} {score:.2f}")
                 rows.append({"pair": index, "box": box, "score": score, "class": label})

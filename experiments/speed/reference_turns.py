@@ -19,7 +19,8 @@ class Turns:
         # What libraries print must not come between the lines.
         self.stream = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
-        self.told = []
+        self.facts, self.told = {}, []
+        self.cpu = time.process_time()
 
     def ready(self, **facts):
         """Everything is warm."""
@@ -31,9 +32,11 @@ class Turns:
         """Wait for the turn; the end of the input ends the process."""
         if self.wait and not sys.stdin.readline():
             sys.exit()
+        self.cpu = time.process_time()
 
     def end(self, **figures):
-        """The turn is over."""
+        """The turn is over; how long the processor was at work in it is told, too."""
+        figures["cpu"] = time.process_time() - self.cpu
         self.told.append(figures)
         if self.wait:
             self._print(figures)
