@@ -65,7 +65,7 @@ def floors(
             with _lasting(times, "forward", device), context():
                 value = loss()
             with _lasting(times, "backward", device):
-                value.backward()  # type: ignore[no-untyped-call]
+                value.backward()
             with _lasting(times, "optimizer", device):
                 optimizer.step()
             optimizer.zero_grad()
@@ -170,6 +170,6 @@ def _operations(
     top = type(detr).__name__
     counted = {name: int(sum(by_module.get(f"{top}.{name}", {}).values())) for name in modules}
     with FlopCounterMode(display=False) as counter:
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
     detr.zero_grad()
     return {**counted, "forward": forward, "backward": int(counter.get_total_flops())}

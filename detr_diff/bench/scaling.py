@@ -4,12 +4,12 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from detr_diff.bench.cases import DEMO, RESNET50, TINY, Network, Options
+from detr_diff.bench.cases import DEMO, RESNET50, TINY, Options
 from detr_diff.bench.commands import environment
 from detr_diff.bench.material import write_pairs
 from detr_diff.bench.result import Curve
@@ -19,88 +19,108 @@ from detr_diff.data.sprites import NAMES
 
 WORKERS, BATCHES, SETS, PROCESSES = [0, 1, 2], [1, 2, 4, 8, 16], [10**3, 10**4, 10**5, 10**6], [1, 2]
 SHARED = 16  # frame pairs and label files that a large data set is made of
+SIDE = "detr_diff.verbs.measured_side"
 LAUNCH = ("-m", "torch.distributed.run", "--nproc_per_node")
 
 
-def scale(options: Options, sides: Sides) -> list[Curve]:
-    """All curves, as they come."""
-    curves = []
-    for curve in _curves(options, sides):
-        points = ", ".join(f"{v:g}: {r:.3g}" for v, r in zip(curve.values, curve.rates, strict=True))
-        print(f"scaling: {curve.title} over {curve.over}: {points} pairs/s", flush=True)
-        curves.append(curve)
-        sides.release()
-    return curves
+class Scaling:
+    """Measures the curves.
 
+    Args:
+        options: What the user chose.
+        sides: Ours is asked.
+    """
 
-def _curves(options: Options, sides: Sides) -> Iterator[Curve]:
-    short = options.short
-    loaded = TINY if short else RESNET50
-    stepped = TINY if short else RESNET50 if options.device == "cuda" else DEMO
-    frame = loaded.frame if short else (1280, 960)
-    workers, batches = (WORKERS[:2], BATCHES[:2]) if short else (WORKERS, BATCHES)
+    def __init__(self, options: Options, sides: Sides) -> None:
+        self.options = options
+        self.sides = sides
+        self.short = options.short
+        self.loaded = TINY if self.short else RESNET50
+        self.stepped = TINY if self.short else RESNET50 if options.device == "cuda" else DEMO
+        self._sets: dict[float, dict[str, Any]] = {}
 
-    def ask(job: dict[str, Any]) -> dict[str, Any]:
-        return sides.start("ours").prepare(job)
+    def curves(self) -> Iterator[Curve]:
+        """All of them, as they come; where a point fails, the curve ends before it."""
+        for title, over, values, rate in self._plan():
+            curve = Curve(title, over, [], [])
+            try:
+                for value in values[:2] if self.short else values:
+                    curve.rates.append(rate(value))
+                    curve.values.append(float(value))
+            except Failed as error:
+                print(f"scaling: {title} over {over}: failed at {value:g}: {error}", flush=True)
+                self.sides.close()
+            points = ", ".join(f"{v:g}: {r:.3g}" for v, r in zip(curve.values, curve.rates, strict=True))
+            print(f"scaling: {title} over {over}: {points} pairs per second", flush=True)
+            if curve.values:
+                yield curve
 
-    def load(**changed: Any) -> float:
-        data = options.data(frame, 4 if short else 32)
-        job = options.job(loaded, task="load", data=data, **{"workers": 0, "weights": None, **changed})
-        return float(ask(job)["rate"])
+    def _plan(self) -> list[tuple[str, str, Sequence[float], Callable[[Any], float]]]:
+        """Title, what changes, its values, and what gives the pairs per second at one of them."""
+        step, epoch = f"step, {self.stepped.title}", f"epoch, {self.stepped.title}"
+        edge = min(self.loaded.size.values())
+        edges, processes = [edge // 2, edge, 5 * edge // 3], PROCESSES[: 1 if self.short else None]
+        sets = SETS[: 1 if self.short else None]
+        return [
+            ("loading", "workers", WORKERS, lambda n: self._load(workers=n, batch_size=4)),
+            ("loading", "batch", BATCHES, lambda n: self._load(batch_size=n)),
+            ("loading", "shortest edge", edges, lambda n: self._load(size=_size(n))),
+            ("loading", "pairs of the data set", sets, lambda n: float(self._set(n)["rate"])),
+            ("finding and reading", "pairs of the data set", sets, lambda n: float(self._set(n)["found"])),
+            (step, "batch", BATCHES, lambda n: self._step(batch_size=n)),
+            (step, "size of the image, times", [1, 2, 3], self._step_at),
+            (epoch, "processes", processes, self._processes),
+        ]
 
-    def step(network: Network, **changed: Any) -> float:
-        data = options.data(network.frame, 32)
-        job = options.job(network, task="fit", unit="step", data=data, weights=None, **changed)
-        ask(job)
-        times = [float(sides.start("ours").turn()["seconds"]) for _ in range(options.turns)]
+    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        return self.sides.start("ours").prepare({**job, "weights": None})
+
+    def _load(self, **changed: Any) -> float:
+        frame = self.loaded.frame if self.short else (1280, 960)
+        data = self.options.data(frame, 4 if self.short else 32)
+        job = self.options.job(self.loaded, task="load", data=data, **{"workers": 0, **changed})
+        return float(self._ask(job)["rate"])
+
+    def _set(self, pairs: int) -> dict[str, Any]:
+        if pairs not in self._sets:
+            root = write_large(self.options.scratch / f"set_{pairs}", pairs, self.stepped.frame)
+            self._sets[pairs] = self._ask(self.options.job(self.stepped, task="discover", data=str(root)))
+        return self._sets[pairs]
+
+    def _step(self, **changed: Any) -> float:
+        data = self.options.data(self.stepped.frame, 32)
+        job = self.options.job(self.stepped, task="fit", unit="step", data=data, **changed)
+        self._ask(job)
+        times = [float(self.sides.start("ours").turn()["seconds"]) for _ in range(self.options.turns)]
         return float(job["batch_size"]) / median(times)
 
-    yield Curve(
-        "loading", "workers", [float(w) for w in workers], [load(workers=w, batch_size=4) for w in workers]
-    )
-    yield Curve("loading", "batch", [float(b) for b in batches], [load(batch_size=b) for b in batches])
-    edges = [36, 72] if short else [240, 480, 800]
-    sizes = [{"shortest_edge": edge, "longest_edge": 2 * edge} for edge in edges]
-    yield Curve("loading", "shortest edge", [float(e) for e in edges], [load(size=size) for size in sizes])
-    yield Curve(
-        f"step, {stepped.title}",
-        "batch",
-        [float(b) for b in batches],
-        [step(stepped, batch_size=b) for b in batches],
-    )
-    yield Curve(
-        f"step, {stepped.title}",
-        "shortest edge",
-        *_by_size(options, stepped, step),
-    )
-    counts = SETS[:1] if short else SETS
-    answers = [
-        ask(
-            options.job(
-                stepped,
-                task="discover",
-                data=str(write_large(options.scratch / f"set_{count}", count, stepped.frame)),
-                weights=None,
-            )
+    def _step_at(self, times: int) -> float:
+        return self._step(size={side: times * value for side, value in self.stepped.size.items()})
+
+    def _processes(self, number: int) -> float:
+        """Epochs in so many processes that share batches of four."""
+        pairs = 8 if self.short else 64
+        job = self.options.job(
+            self.stepped,
+            task="fit",
+            weights=None,
+            data=self.options.data(self.stepped.frame, pairs),
+            batch_size=max(1, 4 // number),
+            accumulate=1,
+            turns=max(2, self.options.turns),
         )
-        for count in counts
-    ]
-    for title, key in (("loading", "rate"), ("finding and reading", "found")):
-        yield Curve(title, "pairs of the data set", [float(c) for c in counts], [a[key] for a in answers])
-    numbers = PROCESSES[:1] if short else PROCESSES
-    yield Curve(
-        f"epoch, {stepped.title}",
-        "processes",
-        [float(n) for n in numbers],
-        [processes(options, stepped, number) for number in numbers],
-    )
+        job["overrides"] = [*job["overrides"], f"trainer.devices={number}"]
+        words = [sys.executable, *LAUNCH, str(number), "-m", SIDE, json.dumps(job)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment())
+        answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        times = [answer["seconds"] for answer in answers if "seconds" in answer]
+        if done.returncode or not times:
+            raise Failed((done.stderr.strip().splitlines() or ["no answer"])[-1])
+        return pairs / median(times)
 
 
-def _by_size(options: Options, network: Network, step: Any) -> tuple[list[float], list[float]]:
-    """Steps on images of half, all and twice the size of a network."""
-    shares = [1.0, 2.0] if options.short else [0.5, 1.0, 2.0]
-    sizes = [{side: round(share * value) for side, value in network.size.items()} for share in shares]
-    return [float(min(size.values())) for size in sizes], [step(network, size=size) for size in sizes]
+def _size(edge: int) -> dict[str, int]:
+    return {"shortest_edge": edge, "longest_edge": 2 * edge}
 
 
 def write_large(root: Path, pairs: int, frame: tuple[int, int]) -> Path:
@@ -115,29 +135,3 @@ def write_large(root: Path, pairs: int, frame: tuple[int, int]) -> Path:
             rows.writerow((f"pair_{index:07d}", *frames, f"labels/{shared}.txt"))
     write_description(root, NAMES, None)
     return root
-
-
-def processes(options: Options, network: Network, number: int) -> float:
-    """Pairs per second of epochs in so many processes that share batches of four.
-
-    Raises:
-        Failed: A process ended with an error.
-    """
-    pairs = 8 if options.short else 64
-    job = options.job(
-        network,
-        task="fit",
-        weights=None,
-        data=options.data(network.frame, pairs),
-        batch_size=max(1, 4 // number),
-        accumulate=1,
-        turns=max(2, options.turns),
-    )
-    job["overrides"] = [*job["overrides"], f"trainer.devices={number}"]
-    words = [sys.executable, *LAUNCH, str(number), "-m", "detr_diff.verbs.measured_side", json.dumps(job)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment())
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    times = [answer["seconds"] for answer in answers if "seconds" in answer]
-    if done.returncode or not times:
-        raise Failed((done.stderr.strip().splitlines() or ["no answer"])[-1])
-    return pairs / median(times)

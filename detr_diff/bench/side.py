@@ -98,14 +98,11 @@ class Sides:
     Args:
         commands: Name of a side to what starts it; ours starts every other side.
         logs: The folder of their logs.
-        keep: Whether a process does one job after the other. That saves the time to start, but then
-            its peak memory is that of all jobs so far.
     """
 
-    def __init__(self, commands: Mapping[str, Sequence[str]], logs: Path, keep: bool) -> None:
+    def __init__(self, commands: Mapping[str, Sequence[str]], logs: Path) -> None:
         self.commands = commands
         self.logs = logs
-        self.keep = keep
         self._open: dict[str, Side] = {}
         self._stack = ExitStack()
 
@@ -116,12 +113,7 @@ class Sides:
             self._open[name] = self._stack.enter_context(Side(command, self.logs / f"{name}.log"))
         return self._open[name]
 
-    def release(self, failed: bool = False) -> None:
-        """A measurement is over."""
-        if failed or not self.keep:
-            self.close()
-
     def close(self) -> None:
-        """End all processes."""
+        """End all processes; the next measurement has new ones, whose peak memory is its own."""
         self._stack.close()
         self._open = {}

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional  # noqa: UP035 - omegaconf reads th
 
 from omegaconf import MISSING
 
-from detr_diff.choices import BenchDevice, BenchPart, Reference
+from detr_diff.bench.choices import BenchDevice, BenchPart, Reference
 
 
 @dataclass

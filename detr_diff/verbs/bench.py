@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 
 from detr_diff.bench import commands
 from detr_diff.bench.cases import PARTS, Options, same_loss, weights
+from detr_diff.bench.choices import BenchDevice, BenchPart, Reference
 from detr_diff.bench.device import Utilisation
 from detr_diff.bench.figure import draw_curves, draw_ratios
 from detr_diff.bench.gpu import examine_gpu
 from detr_diff.bench.measurement import Measurement, Row, measure
 from detr_diff.bench.result import Result
-from detr_diff.bench.scaling import scale
+from detr_diff.bench.scaling import Scaling
 from detr_diff.bench.side import Failed, Sides
-from detr_diff.choices import BenchDevice, BenchPart, Reference
 from detr_diff.compose import compose, plain
 from detr_diff.data.new_folder import numbered_folder
 from detr_diff.errors import SettingError
@@ -28,6 +28,7 @@ from detr_diff.training.provenance import environment
 
 OURS = (sys.executable, "-m", "detr_diff.verbs.measured_side")
 SHORT = {"turns": 1, "pairs": 4, "accumulate": 2, "epochs": 2}  # what short=true makes of these
+MANY = ("weights", "loss", "loading")  # a process does many of these: memory is not measured there
 WIDTH = 150  # of a table
 
 
@@ -91,7 +92,7 @@ class Bench:
         )
         reference = (sys.executable, str(Path(settings.reference).absolute()))
         sides = {**{str(name): reference for name in Reference}, "ours": OURS}
-        self.sides = Sides(sides, scratch, keep=settings.short)
+        self.sides = Sides(sides, scratch)
 
     def measure(self) -> None:
         """All parts, in the order of the table."""
@@ -111,12 +112,16 @@ class Bench:
         if options.device == "cuda":
             self.result.gpu = examine_gpu(options, self._take)
         if BenchPart.scaling in parts:
-            self.result.curves = scale(options, self.sides)
+            self.result.curves += Scaling(options, self.sides).curves()
 
     def _take(self, measurement: Measurement) -> list[Row]:
         watch = Utilisation if self.options.device == "cuda" else None
+        fresh = measurement.part not in MANY and not self.options.short
+        if fresh:
+            self.sides.close()
         rows = measure(measurement, self.sides.start, watch)
-        self.sides.release(any(row.failed for row in rows))
+        if fresh or any(row.failed for row in rows):
+            self.sides.close()
         return rows
 
     def _compare(self, measurement: Measurement) -> None:
