@@ -76,6 +76,7 @@ def training_settings(job: Job, epochs: int, changed: tuple[str, ...] = ()) -> D
         f"stages.{stage}.epochs={epochs}",
         f"data.root={job['data']}",
         f"data.batch_size={job['batch_size']}",
+        f"data.cache_dir={job.get('out', '.')}/cache",  # empty at first, and gone afterwards
         "data.augment=none",  # the reference has none
         "data.val=0",
         f"trainer.accelerator={'cpu' if job['device'] == 'cpu' else 'gpu'}",
