@@ -10,7 +10,7 @@ from detr_diff.bench.measurement import Line, Measurement
 from detr_diff.choices import Cache
 
 Frame = tuple[int, int]  # width and height
-STEPS, WARM = 2, 2  # of a turn, and before the first
+STEPS, WARM = 2, 4  # of a turn, and before the first: so many until a compiler has seen all shapes
 PREDICTIONS = 100  # of an image, where metrics are measured alone
 
 

@@ -30,6 +30,8 @@ class Side:
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self.log = log
+        # One GPU: with several the transformers Trainer takes them all.
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
         # They see what this process sees, wherever it was started.
         path = os.pathsep.join(dict.fromkeys([str(PACKAGE.parent), *sys.path[1:]]))
         with log.open("w", encoding="utf-8") as errors:
@@ -39,7 +41,12 @@ class Side:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path},
+                env={
+                    **os.environ,
+                    "HF_HUB_OFFLINE": "1",
+                    "PYTHONPATH": path,
+                    "CUDA_VISIBLE_DEVICES": devices,
+                },
             )
 
     def __enter__(self) -> Self:

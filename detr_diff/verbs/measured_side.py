@@ -5,6 +5,7 @@ JOB in experiments/speed/reference.py. What ours alone needs is `model` (a file 
 `overrides` (settings of train, the switches of the user).
 """
 
+import gc
 import json
 import logging
 import sys
@@ -243,6 +244,8 @@ def largest(job: Job, turns: Turns, folder: Path) -> None:
         except torch.OutOfMemoryError:
             break
         fitting, size = size, 2 * size
+        gc.collect()  # the model before must be gone
+        torch.cuda.empty_cache()
     turns.end(largest=fitting)
 
 

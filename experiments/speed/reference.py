@@ -8,6 +8,7 @@ times; what warms up is not in them. Without a job, jobs come from standard inpu
 each turn of a job: so detr-diff bench lets two sides take turns.
 """
 
+import gc
 import json
 import sys
 import time
@@ -187,6 +188,8 @@ def largest(job, turns):
         except torch.OutOfMemoryError:
             break
         fitting, size = size, 2 * size
+        gc.collect()  # the model before must be gone
+        torch.cuda.empty_cache()
     turns.end(largest=fitting)
 
 
