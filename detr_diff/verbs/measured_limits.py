@@ -11,7 +11,8 @@ from detr_diff.bench.device import SIDE, peak
 from detr_diff.bench.floors import bandwidth, floors
 from detr_diff.bench.turns import Turns
 from detr_diff.data.dataset import Batch
-from detr_diff.verbs.measured_training import Job, Training
+from detr_diff.verbs.measured_training import Job, Training, training_settings
+from detr_diff.verbs.parts import data_module, new_detector, stage_plan
 
 LARGEST = 1024  # batch that is tried
 
@@ -30,8 +31,10 @@ def load(job: Job, turns: Turns, folder: Path) -> None:
 
 def discover(job: Job, turns: Turns, folder: Path) -> None:
     """To find, read and divide a data set, and to load samples here and there in it; pairs per second."""
+    settings = training_settings(job, 1)
+    data = data_module(settings, new_detector(settings, stage_plan(settings))[0])
     start = perf_counter()
-    data = Training(job, None, folder, 1).data
+    data.setup()
     found = perf_counter()
     dataset, number = data.datasets["all"], 64
     dataset[0]
