@@ -45,9 +45,9 @@ class Clock(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._waited += perf_counter() - self._ended
+        self.pixels = list(batch.images.shape[-2:])
         if self.unit != "step":
             return
-        self.pixels = list(batch.images.shape[-2:])
         if self._stepped >= self.warm and not self._taken:
             self.turns.begin()
         synchronize(pl_module.device)

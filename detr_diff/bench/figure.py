@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from detr_diff.bench.measurement import REFERENCES, Row
 from detr_diff.bench.result import Curve
@@ -32,6 +33,8 @@ def draw_ratios(path: Path, rows: Sequence[Row], device: str) -> None:
     axes.set_yticks(range(len(shown)), [f"{row.part}: {row.case}" for row in shown], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)
     axes.set_xlabel("times longer than ours")
     axes.set_title(device, fontsize=9)
@@ -52,7 +55,9 @@ def draw_curves(path: Path, curves: Sequence[Curve], device: str) -> None:
         axes.plot(curve.values, curve.rates, marker="o", markersize=4, color=COLOURS["plain"])
         if min(curve.values) > 0 and max(curve.values) / min(curve.values) >= 100:
             axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
+        else:
+            axes.set_xticks(curve.values, [f"{value:g}" for value in curve.values])
+        axes.set_ylim(0, 1.1 * max(curve.rates))
         axes.set_title(curve.title, fontsize=9)
         axes.set_xlabel(curve.over, fontsize=8)
         axes.set_ylabel("pairs per second", fontsize=8)

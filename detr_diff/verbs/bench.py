@@ -3,6 +3,7 @@
 import platform
 import re
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +43,10 @@ def run(settings: DictConfig) -> int:
     folder_name = re.sub(r"\W+", "-", title).strip("-").lower()
     numbered = numbered_folder(settings.out, Path("benchmarks"), folder_name)
     with numbered as (out, folder), TemporaryDirectory() as scratch:
-        result = Result(title, machine, plain(settings))
+        machine["packages"]["accelerate"] = version("accelerate")
+        # Not where it lies: a result is read elsewhere.
+        chosen = {k: v for k, v in plain(settings).items() if k not in ("out", "reference", "debug")}
+        result = Result(title, machine, chosen)
         bench = Bench(settings, device, Path(scratch), folder, result)
         try:
             bench.measure()
