@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help train test test-all format clean
+.PHONY: help train test test-all bench format clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -28,6 +28,9 @@ test: $(INSTALLED)  ## install, lint, types, tests
 
 test-all: test  ## the exhaustive tests too
 	$(BIN)/python -m pytest -m exhaustive
+
+bench: $(INSTALLED)  ## this package against the transformers Trainer, on this machine
+	$(BIN)/detr-diff bench
 
 format: $(INSTALLED)  ## mend layout and imports
 	$(BIN)/ruff check --fix .

@@ -16,6 +16,7 @@ VERBS = {
     "predict": "boxes of what moved, in one pair or in a whole set",
     "runs": "a table of all runs: state, stage, best metric, final figures",
     "compare": "which of several runs is better, and how sure that is",
+    "bench": "how many times faster this is than the transformers Trainer, on this machine",
     "data synth": "generate surveillance-like scenes as an ordinary data set",
     "data import": "make a data set from VIRAT, MOT, COCO, DeepPCB or YOLO material",
     "data export": "write a data set as COCO or YOLO",
@@ -28,6 +29,8 @@ GROUPS = {
 }
 # What words without = are for these verbs.
 FOLDERS = {"compare": "runs"}
+# A list of these settings holds settings of its own, as ours=[data.num_workers=1,compile=inductor].
+SETTINGS = {"bench": "ours"}
 FLAGS = ("--help", "--multirun", "--config-dir")
 USAGE = "usage: detr-diff <verb> [key=value ...]"
 
@@ -85,6 +88,8 @@ def _run(words: list[str]) -> int:
         return 0
     sweep = any(word in ("-m", "--multirun") for word in rest)
     rest = [word for word in rest if word not in ("-m", "--multirun")]
+    if verb in SETTINGS:
+        rest = [_quoted_items(word, SETTINGS[verb]) for word in rest]
     overrides = _overrides(_named(rest, FOLDERS[verb]) if verb in FOLDERS else rest)
 
     from detr_diff.compose import compose, require_paths
@@ -129,6 +134,20 @@ def _named(words: list[str], key: str) -> list[str]:
     if given := next((word for word in others if word.startswith(f"{key}=")), None):
         raise SettingError(f"{given}: the folders are already given as {' '.join(folders)}")
     return [f"{key}=[{','.join(map(_quoted, folders))}]", *others]
+
+
+def _quoted_items(word: str, key: str) -> str:
+    """`key=[a=1,b=[2,3]]` with each item of the list quoted, as Hydra knows no = inside a list."""
+    if not (word.startswith(f"{key}=[") and word.endswith("]")):
+        return word
+    items, depth = [""], 0
+    for letter in word[len(key) + 2 : -1]:
+        depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and not depth:
+            items.append("")
+        else:
+            items[-1] += letter
+    return f"{key}=[{','.join(_quoted(item.strip()) for item in items if item.strip())}]"
 
 
 def _quoted(text: str) -> str:

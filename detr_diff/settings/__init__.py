@@ -1,5 +1,6 @@
 """The types of all settings. Their values and what they mean stand in conf/."""
 
+from detr_diff.settings.bench import BenchSettings
 from detr_diff.settings.data_sets import CheckSettings, ExportSettings, ImportSettings, SynthSettings
 from detr_diff.settings.runs import (
     CompareSettings,
@@ -17,6 +18,7 @@ SCHEMAS = {
     "predict": PredictSettings,
     "runs": RunsSettings,
     "compare": CompareSettings,
+    "bench": BenchSettings,
     "data_synth": SynthSettings,
     "data_import": ImportSettings,
     "data_export": ExportSettings,

@@ -120,7 +120,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]
     if detector.architecture.places:
         callbacks.append(PlaceCallback())
-    trainer = build_trainer(_trainer_settings(settings, detector.plan, kept), run_dir, callbacks=callbacks)
+    trainer = build_trainer(trainer_settings(settings, detector.plan, kept), run_dir, callbacks=callbacks)
     step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None
     name = f"{group}/{run_dir.name}" if group else settings.run_name
     exit_code = 1
@@ -160,7 +160,8 @@ def _write_and_show(run_dir: Path, detector: Detector, results: Results, split: 
         log.info("%s", render(table))
 
 
-def _trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) -> dict[str, Any]:
+def trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) -> dict[str, Any]:
+    """The trainer section, with what follows from stages and kept outputs."""
     chosen: dict[str, Any] = plain(settings)["trainer"]
     if chosen["max_epochs"] is None:
         chosen["max_epochs"] = plan.epochs

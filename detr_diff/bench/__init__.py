@@ -1,0 +1,1 @@
+"""Bench: two sides take turns, and how long each takes."""

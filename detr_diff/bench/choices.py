@@ -1,0 +1,35 @@
+"""The words that the benchmark's settings choose from. Imports nothing heavy."""
+
+from enum import StrEnum
+
+
+class BenchPart(StrEnum):
+    """What `detr-diff bench` measures; see bench/cases.py."""
+
+    loading = "loading"
+    step = "step"
+    epoch = "epoch"
+    validation = "validation"
+    predict = "predict"
+    startup = "startup"
+    help = "help"
+    scaling = "scaling"
+
+
+class Reference(StrEnum):
+    """What ours is compared with.
+
+    plain: the transformers Trainer as the mission wrote it, in float32; tuned: with every one of its flags
+        that helps.
+    """
+
+    plain = "plain"
+    tuned = "tuned"
+
+
+class BenchDevice(StrEnum):
+    """Where is measured; auto: on a GPU when there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"

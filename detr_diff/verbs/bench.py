@@ -1,0 +1,198 @@
+"""`detr-diff bench`: ours against the transformers Trainer, in turns on this machine."""
+
+import platform
+import re
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from omegaconf import DictConfig
+
+from detr_diff.bench import commands
+from detr_diff.bench.cases import PARTS, Options, same_loss, weights
+from detr_diff.bench.choices import BenchDevice, BenchPart, Reference
+from detr_diff.bench.device import Utilisation
+from detr_diff.bench.figure import draw_curves, draw_ratios
+from detr_diff.bench.gpu import examine_gpu
+from detr_diff.bench.measurement import Measurement, Row, measure
+from detr_diff.bench.result import Result
+from detr_diff.bench.scaling import Scaling
+from detr_diff.bench.side import Failed, Sides
+from detr_diff.compose import compose, plain
+from detr_diff.data.new_folder import numbered_folder
+from detr_diff.errors import SettingError
+from detr_diff.text import render
+from detr_diff.training.provenance import environment
+
+OURS = (sys.executable, "-m", "detr_diff.verbs.measured_side")
+SHORT = {"turns": 1, "pairs": 4, "accumulate": 2, "epochs": 2}  # what short=true makes of these
+MANY = ("weights", "loss", "loading")  # a process does many of these: memory is not measured there
+WIDTH = 150  # of a table
+
+
+def run(settings: DictConfig) -> int:
+    """Measure the parts; 1 when a side failed or the sides do not compute the same."""
+    _require(settings)
+    device = _device(settings)
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
+    machine = environment()
+    title = name if device == "cuda" else str(machine["cpu"]["name"])
+    folder_name = re.sub(r"\W+", "-", title).strip("-").lower()
+    numbered = numbered_folder(settings.out, Path("benchmarks"), folder_name)
+    with numbered as (out, folder), TemporaryDirectory() as scratch:
+        machine["packages"]["accelerate"] = version("accelerate")
+        # Not where it lies: a result is read elsewhere.
+        chosen = {k: v for k, v in plain(settings).items() if k not in ("out", "reference", "debug")}
+        result = Result(title, machine, chosen)
+        bench = Bench(settings, device, Path(scratch), folder, result)
+        try:
+            bench.measure()
+        finally:
+            bench.sides.close()
+        result.write(folder / "bench.json")
+        if any(row.ratios for row in result.rows):
+            draw_ratios(folder / "bench.png", result.rows, title)
+        if result.curves:
+            draw_curves(folder / "scaling.png", result.curves, title)
+        for table in result.tables():
+            print(render(table, WIDTH))
+        for remark in result.remarks():
+            print(remark)
+    print(f"written to {out}")
+    return int(any(row.failed for row in result.rows) or not all(result.same_loss().values()))
+
+
+class Bench:
+    """Measures what the settings ask for.
+
+    Args:
+        settings: See conf/bench.yaml.
+        device: cpu or cuda.
+        scratch: For data and weights.
+        logs: Where a side's log stays when it fails.
+        result: Gets what is found.
+    """
+
+    def __init__(self, settings: DictConfig, device: str, scratch: Path, logs: Path, result: Result) -> None:
+        self.settings = settings
+        self.result = result
+        self.scratch = scratch
+        chosen = {key: SHORT[key] if settings.short else settings[key] for key in SHORT}
+        default = [Reference.plain, Reference.tuned] if device == "cuda" else [Reference.plain]
+        references = settings.references or default
+        self.options = Options(
+            scratch=scratch,
+            device=device,
+            references=[str(name) for name in references],
+            tuned=plain(settings)["tuned"],
+            overrides=list(settings.ours),
+            batch_size=settings.batch_size,
+            short=settings.short,
+            threads=settings.threads,
+            **chosen,
+        )
+        reference = (sys.executable, str(Path(settings.reference).absolute()))
+        sides = {**{str(name): reference for name in Reference}, "ours": OURS}
+        self.sides = Sides(sides, scratch)
+
+    def measure(self) -> None:
+        """All parts, in the order of the table."""
+        parts, options = list(self.settings.parts), self.options
+        if any(part in parts for part in (*PARTS, BenchPart.startup)):
+            for network in options.networks:
+                self._take(weights(options, network))
+            for measurement in same_loss(options):
+                self._compare(measurement)
+        for part, measurements in PARTS.items():
+            for measurement in measurements(options) if part in parts else ():
+                self._show(self._take(measurement))
+        if BenchPart.startup in parts:
+            self._show([self._startup()])
+        if BenchPart.help in parts:
+            self._show(commands.answers(options.turns))
+        if options.device == "cuda":
+            self.result.gpu = examine_gpu(options, self._take)
+        if BenchPart.scaling in parts:
+            self.result.curves += Scaling(options, self.sides).curves()
+
+    def _take(self, measurement: Measurement) -> list[Row]:
+        watch = Utilisation if self.options.device == "cuda" else None
+        fresh = measurement.part not in MANY and not self.options.short
+        if fresh:
+            self.sides.close()
+        rows = measure(measurement, self.sides.start, watch)
+        if fresh or any(row.failed for row in rows):
+            self.sides.close()
+        return rows
+
+    def _compare(self, measurement: Measurement) -> None:
+        (row,) = self._take(measurement)
+        sides = {side: row.figures[side] for side in row.figures if "loss" in row.figures[side]}
+        self.result.losses[row.case] = {side: figures["loss"] for side, figures in sides.items()}
+        self.result.pixels[row.case] = {side: figures["pixels"] for side, figures in sides.items()}
+
+    def _show(self, rows: list[Row]) -> None:
+        self.result.rows += rows
+        for row in rows:
+            measured = {side: row.median(side) for side in row.seconds}
+            medians = ", ".join(f"{side} {value:.3g} s" for side, value in measured.items() if value)
+            ratios = "".join(f", {ratio:.1f} times {name}" for name, ratio in row.ratios.items())
+            failed = "".join(f", {side} failed: {reason}" for side, reason in row.failed.items())
+            print(f"{row.part}: {row.case}: {medians}{ratios}{failed}", flush=True)
+
+    def _startup(self) -> Row:
+        """The first step of the demo: real commands, each in a new process."""
+        options = self.options
+        row = Row("startup", "command to first step of the demo", "start", None)
+        pairs = 60 if options.short else 2000
+        data = commands.demo_data(self.scratch / "demo", pairs)
+        network = options.networks[-1]
+        job = options.job(network, data=str(data), batch_size=4)
+        words = [
+            "experiment=demo",
+            f"data.root={data}",
+            f"trainer.accelerator={'cpu' if options.device == 'cpu' else 'gpu'}",
+            *options.overrides,
+        ]
+        for turn in range(options.turns):
+            for side in ("plain", "ours"):
+                log = self.scratch / f"startup_{side}.log"
+                try:
+                    if side == "ours":
+                        seconds = commands.first_step(words, self.scratch / f"runs_{turn}", log)
+                    else:
+                        seconds = commands.reference_first_step(self.sides.commands[side], job, log)
+                    row.seconds.setdefault(side, []).append(seconds)
+                except Failed as error:
+                    row.failed[side] = str(error)
+        row.compare()
+        return row
+
+
+def _device(settings: DictConfig) -> str:
+    there = torch.cuda.is_available()
+    if settings.device is BenchDevice.cuda and not there:
+        raise SettingError("device=cuda: there is none")
+    return "cuda" if there and settings.device is not BenchDevice.cpu else "cpu"
+
+
+def _require(settings: DictConfig) -> None:
+    """Refuse what would fail after minutes.
+
+    Raises:
+        SettingError: No reference, no accelerate, a number that is none, or settings of train that are wrong.
+    """
+    for name, least in (("turns", 1), ("pairs", 1), ("batch_size", 1), ("accumulate", 1), ("epochs", 2)):
+        if settings[name] < least:
+            raise SettingError(f"{name}={settings[name]}: at least {least}")
+    if not Path(settings.reference).is_file():
+        raise SettingError(
+            f"reference={settings.reference}: no such file; it is in the source of detr-diff, where "
+            "this command is given"
+        )
+    if find_spec("accelerate") is None or find_spec("pycocotools") is None:
+        raise SettingError("the reference needs accelerate and pycocotools: pip install 'detr-diff[bench]'")
+    compose("train", ["data.root=.", *settings.ours])
