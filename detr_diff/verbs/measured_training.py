@@ -11,6 +11,7 @@ from detr_diff.bench.clock import Clock
 from detr_diff.choices import Cache
 from detr_diff.compose import compose
 from detr_diff.training.compilation import compile_model
+from detr_diff.training.gradient_checkpointing import checkpoint_gradients
 from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard
 from detr_diff.training.kept_prefix import KeptPrefix
 from detr_diff.training.run import build_trainer, follow_stages
@@ -37,6 +38,8 @@ class Training:
         )
         follow_stages(self.data, self.detector, kept)
         self.data.setup()
+        if self.settings.gradient_checkpointing:
+            checkpoint_gradients(self.detector.detr)
         if self.settings.compile is not None:
             compile_model(self.detector.detr, self.settings.compile)
         guards = self.settings.guards

@@ -1,4 +1,4 @@
-"""What a training step costs with each way to compare two frames, all in turns in one process.
+"""Processor time and memory of a training step with each way to compare two frames, in turns in one process.
 
 OMP_NUM_THREADS=1 python experiments/image_diff_vs_feature_diff/measure.py demo data/demo cost.csv
 """
@@ -40,13 +40,13 @@ def main(experiment: str, root: str, target: Path) -> None:
         own.restart()
     for number in range(WARM + ROUNDS):
         for name, own in trials.items():
-            start = time.perf_counter()
+            start = time.process_time()
             own.step(0.0, number)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     image = statistics.median(seconds["image abs"][WARM:])
     with target.open("x", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["mode", "parameters", "seconds_a_step", "ratio", "megabytes_for_backward"])
+        rows.writerow(["mode", "parameters", "processor_seconds_a_step", "ratio", "megabytes_for_backward"])
         for name, own in trials.items():
             median = statistics.median(seconds[name][WARM:])
             kept = own.saved_bytes(own.part(0)) / 1e6
