@@ -99,7 +99,7 @@ class Clock(Callback):
         if self._validated:
             self.turns.end(seconds=lasted, **memory(pl_module.device))
         else:
-            self.turns.ready(pairs=sum(trainer.num_val_batches), **self.facts)
+            self.turns.ready(batches=sum(trainer.num_val_batches), **self.facts)
         self._validated = True
 
 

@@ -50,6 +50,19 @@ def write_pairs(root: Path, pairs: int, frame: tuple[int, int], suffix: str = ".
     return root
 
 
+def halve(root: Path) -> None:
+    """Say in pairs.csv that the first half of the pairs learns and the other one validates."""
+    labels = sorted((root / "labels").glob("*.txt"))
+    lines = ["before,after,label,split"]
+    for place, label in enumerate(labels):
+        before, after = (
+            next((root / "images").glob(f"{label.stem}_{role}.*")) for role in ("before", "after")
+        )
+        split = "train" if 2 * place < len(labels) else "val"
+        lines.append(f"images/{before.name},images/{after.name},labels/{label.name},{split}")
+    (root / "pairs.csv").write_text("\n".join(lines) + "\n")
+
+
 def _enlarged(frame: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     if (frame.shape[1], frame.shape[0]) == size:
         return frame

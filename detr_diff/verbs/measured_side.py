@@ -65,7 +65,7 @@ def fit(job: Job, turns: Turns, folder: Path) -> None:
     elif job["unit"] == "epoch":
         changed = []
     else:  # half of the pairs validate
-        changed += ["data.val=0.5", "data.split_by=pair", "trainer.limit_val_batches=null"]
+        changed += ["data.split_by=column", "trainer.limit_val_batches=null"]
     training = Training(job, clock, folder, epochs, *changed)
     clock.facts = {"cache_s": training.fill_cache()}
     training.fit()
