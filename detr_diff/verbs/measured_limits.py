@@ -50,12 +50,11 @@ def count(job: Job, turns: Turns, folder: Path) -> None:
     device = torch.device(job["device"])
     detector = training.detector.to(device)
     batch: Batch = next(iter(training.data.loader("all")))
-    moved: Batch = detector.on_after_batch_transfer(detector.transfer_batch_to_device(batch, device, 0), 0)
+    moved: Batch = detector.transfer_batch_to_device(batch, device, 0)
     labels = detector.labels(moved.targets)
-    images = moved.images.float()
 
     def loss() -> torch.Tensor:
-        return detector.detr(pixel_values=images, pixel_mask=moved.masks, labels=labels).loss
+        return detector.detr(pixel_values=moved.images, pixel_mask=moved.masks, labels=labels).loss
 
     context = training.trainer.precision_plugin.forward_context
     best, copied = peak(device, job.get("side", SIDE)), bandwidth(device)

@@ -22,6 +22,7 @@ from detr_diff.choices import Cache
 from detr_diff.compose import compose
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.data.dataset import collate
 from detr_diff.data.sprites import NAMES
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.training.run import quiet
@@ -43,7 +44,7 @@ def weights(job: Job, turns: Turns, folder: Path) -> None:
     data: MovedObjectDataModule = data_module(settings, detector)
     data.setup()
     batch = next(iter(data.loader("all")))
-    moved: Any = detector.on_after_batch_transfer(batch, 0)
+    moved: Any = detector.transfer_batch_to_device(batch, torch.device("cpu"), 0)
     with torch.no_grad():
         for _ in range(20):  # each moves the running statistics by a tenth
             detector.detr.model.backbone(moved.images, moved.masks)  # type: ignore[operator, union-attr]
@@ -95,8 +96,12 @@ def _stages(job: Job, turns: Turns, folder: Path) -> None:
 
 
 def loading(job: Job, turns: Turns, folder: Path) -> None:
-    """One sample after the other, as a worker loads them; with a cache from the cache."""
-    dataset = Training(job, None, folder, 1).data.datasets["train"]
+    """One sample after the other until the model could take it; with a cache from the cache.
+
+    Ours is normalised on the device, after loading; here it is counted, as the reference's is.
+    """
+    training = Training(job, None, folder, 1)
+    detector, dataset = training.detector, training.data.datasets["train"]
     if job["cache"] != Cache.off:
         fill(dataset, open_store(Cache(job["cache"]), str(folder), 20.0, dataset.recipe()))
     turns.ready(pixels=list(dataset[0][0].shape[-2:]))
@@ -104,7 +109,7 @@ def loading(job: Job, turns: Turns, folder: Path) -> None:
         turns.begin()
         start = perf_counter()
         for index in range(len(dataset)):
-            dataset[index]
+            detector.transfer_batch_to_device(collate([dataset[index]]), torch.device("cpu"), 0)
         turns.end(seconds=(perf_counter() - start) / len(dataset))
 
 
