@@ -40,9 +40,21 @@ def require_places(detector: Detector, data: MovedObjectDataModule, *splits: str
         )
 
 
-def advise_on_places(detector: Detector) -> None:
-    """Warn when a training is to learn places from pixels, which takes far longer than from features."""
-    if detector.architecture.places and detector.architecture.feature_diff is None:
+def advise_on_places(detector: Detector, data: MovedObjectDataModule) -> None:
+    """Warn when the input makes it hard to learn what is labelled.
+
+    Places are hardly learnt from pixels. And where old and new places are labelled alike, features with
+    a sign make two different things of what is to be called the same.
+    """
+    places, features = detector.architecture.places, detector.architecture.feature_diff
+    if features is not None and not places and data.datasets["train"].reversible:
+        log.warning(
+            "model.feature_diff.compare=%s tells old places from new ones, but both are labelled alike; "
+            "compare=abs learns far sooner, or let the model say which is which with model.places=true, see "
+            "experiments/image_diff_vs_feature_diff",
+            features.compare,
+        )
+    if places and features is None:
         log.warning(
             "model.places=true: which frame an object is in is hardly learnt from pixels, and at once with "
             "model.input=feature_diff, see experiments/places"

@@ -107,7 +107,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     if symmetric := symmetric_setting(detector):
         data.warn_of_symmetric_diff(symmetric)
     else:
-        advise_on_places(detector)
+        advise_on_places(detector, data)
     final = "test" if len(data.datasets["test"]) else "val"
     if final == "val":
         log.warning("no test pairs (data.test=%s): the final metrics are of validation", settings.data.test)

@@ -220,6 +220,7 @@ def test_it_trains_resumes_evaluates_and_predicts(data_root: Path, tmp_path: Pat
     assert result.code == 0, result.err
     run = tmp_path / "features"
     assert "diff: frames" in (run / "config.yaml").read_text()
+    assert "but both are labelled alike; compare=abs learns far sooner" in (run / "train.log").read_text()
     checkpoint = f"ckpt_path={run / 'checkpoints/best.ckpt'}"
     quiet = "trainer.enable_progress_bar=false"
     assert cli("evaluate", checkpoint, "split=test", "overlays=1", quiet).code == 0
