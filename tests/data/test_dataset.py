@@ -65,7 +65,7 @@ def test_a_place_names_the_frame_that_shows_the_object(pairs: LabelledPairs, str
     dataset = MovedObjectDataset(pairs, Comparison(Diff.frames), PLAIN, STRENGTHS[strength], reversible=True)
     right = []
     for image, target in (dataset[SampleKey(epoch, row)] for row in range(len(dataset)) for epoch in (0, 1)):
-        edges = [np.hypot(*np.gradient(frame.mean(0).numpy())) for frame in image.split(3)]
+        edges = [np.hypot(*np.gradient(frame.float().mean(0).numpy())) for frame in image.split(3)]
         for (x, y, w, h), place in zip((64 * target["boxes"]).tolist(), target["places"], strict=True):
             rows = slice(max(0, int(y - h / 2) - 1), int(y + h / 2) + 2)
             columns = slice(max(0, int(x - w / 2) - 1), int(x + w / 2) + 2)
