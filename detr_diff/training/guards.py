@@ -160,14 +160,19 @@ def checksum(tensors: Iterable[Tensor]) -> Tensor:
     return total
 
 
+PATIENCE = 6
+
+
 class FirstBatchGuard(Callback):
     """Sees, before training, whether the loss falls when the first batch is learnt again and again.
 
     A copy of the model learns, at the first stage's peak rates; the model itself and the global
-    random numbers stay as they are.
+    random numbers stay as they are. Adam's first steps are as large as its rate, whatever the
+    gradient, so the loss often rises before it falls.
 
     Args:
-        steps: How often it is learnt; 0 leaves the check out.
+        steps: How often it is learnt, and PATIENCE times as often where the loss has not fallen by
+            then; 0 leaves the check out.
     """
 
     def __init__(self, steps: int) -> None:
@@ -189,7 +194,7 @@ class FirstBatchGuard(Callback):
                 f"the loss does not fall when the first batch is repeated ({shown}); peak rates of stage "
                 f"{stage.name}: {rates}; too high? guards.first_batch=0 leaves this check out"
             )
-        log.info("the first batch learnt %d times: loss %s", self.steps, shown)
+        log.info("the first batch learnt %d times: loss %s", len(losses) - 1, shown)
 
     def _learn(self, detector: Any, batch: Batch) -> list[float]:
         stage = detector.plan.stages[0]
@@ -202,12 +207,13 @@ class FirstBatchGuard(Callback):
         images = batch.images.contiguous(memory_format=torch.channels_last)
         losses: list[float] = []
         with torch.random.fork_rng():
-            for step in range(self.steps + 1):
+            for step in range(PATIENCE * self.steps + 1):
                 torch.manual_seed(0)  # the same dropout and denoising: only the weights differ
                 loss = detr(pixel_values=images, pixel_mask=batch.masks, labels=labels).loss
                 losses.append(float(loss.detach()))
-                if step < self.steps:
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
+                if step >= self.steps and min(losses[1:]) < losses[0]:
+                    break
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
         return losses
