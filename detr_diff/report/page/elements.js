@@ -33,7 +33,7 @@ function fixed(value, digits = 3) {
 function short(value) {
   if (value === null) return "-";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e6)) return Number(value.toPrecision(2)).toExponential();
+  if (size !== 0 && (size < 1e-2 || size >= 1e6)) return Number(value.toPrecision(2)).toExponential();
   return String(Number(value.toPrecision(3)));
 }
 
