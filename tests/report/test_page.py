@@ -227,9 +227,11 @@ def test_it_can_be_used_without_seeing_it(opened: Opened) -> None:
     # What a chart shows can be read.
     details = page.locator("#threshold-charts details").first
     details.locator("summary").click()
-    assert details.locator("tbody tr").count() > 20
+    details.locator("tbody tr").nth(20).wait_for()  # it is made when the browser says that it is open
     page.locator("#heat-map details summary").click()
-    assert page.locator("#heat-map tbody tr").count() == 10
+    rows = page.locator("#heat-map tbody tr")
+    rows.nth(9).wait_for()
+    assert rows.count() == 10
 
 
 def test_a_click_on_the_heat_map_chooses_both_thresholds(opened: Opened) -> None:
