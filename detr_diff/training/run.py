@@ -150,7 +150,7 @@ def load_detector(path: str | Path) -> tuple[Detector, dict[str, Any]]:
     except SettingError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         raise UserError(f"ckpt_path={path}: not a checkpoint of detr-diff train ({reason})") from error
     return detector.eval(), data
 
