@@ -158,8 +158,11 @@ def loading(options: Options) -> Iterator[Measurement]:
         jobs = options.jobs(options.network, task="loading", data=data, size=dict(size), cache=str(Cache.off))
         jobs.pop("tuned", None)  # one sample is the same to it
         jobs["ours, warm"] = {**jobs["ours"], "cache": str(Cache.disk)}
-        lines = [Line(f"{name}, no cache", "sample", 1)]
-        lines.append(Line(f"{name}, warm cache", "sample", 1, side="ours, warm"))
+        lines = [
+            Line(f"{name}, no cache", "sample", 1, key="normalised"),
+            Line(f"{name}, warm cache", "sample", 1, side="ours, warm", key="loaded"),
+            Line(f"{name}, warm cache, normalised", "sample", 1, side="ours, warm", key="normalised"),
+        ]
         yield Measurement("loading", jobs, options.turns, lines)
 
 

@@ -65,7 +65,7 @@ class DiskCache:
             try:
                 with np.load(path) as index:
                     keys, starts, shapes, aligned = (index[name] for name in INDEX)
-                pixels = np.memmap(path.with_suffix(".bin"), np.uint8, "r")
+                pixels = np.memmap(path.with_suffix(".bin"), np.uint8, "c")
                 if len(pixels) != int(starts[-1]) + int(np.prod(shapes[-1])):
                     raise ValueError("wrong size")
             except (OSError, ValueError, KeyError, EOFError, IndexError, BadZipFile) as error:
@@ -99,7 +99,7 @@ class DiskCache:
 
         _write(path, save)
         self._needed.add(path)
-        return shard._replace(pixels=np.memmap(pixels, np.uint8, "r"))
+        return shard._replace(pixels=np.memmap(pixels, np.uint8, "c"))
 
     def _make_room(self, size: int) -> bool:
         shards = sorted(self.root.glob("*/*.npz"), key=_used)

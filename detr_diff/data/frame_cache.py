@@ -70,15 +70,14 @@ class FrameCache:
         return bool(new.any())
 
     def get(self, index: int) -> Frames | None:
-        """The frames of a pair, or None when they are not kept."""
+        """The frames of a pair, or None when they are not kept; what is kept itself, not to be written to."""
         number = int(self._shard[index])
         if number < 0:
             return None
         shard, entry = self._shards[number], int(self._entry[index])
         shape = shard.shapes[entry].tolist()
         start = int(shard.starts[entry])
-        # A copy: a map is read-only, and augmentation writes.
-        pixels = np.array(shard.pixels[start : start + int(np.prod(shape))]).reshape(shape)
+        pixels = shard.pixels[start : start + int(np.prod(shape))].reshape(shape)
         return Frames(torch.from_numpy(pixels), bool(shard.aligned[entry]))
 
     def missing(self) -> npt.NDArray[np.int64]:

@@ -26,4 +26,4 @@ def normalised(batch: Batch, processor: ImageProcessor) -> Tensor:
         processor.image_mean,
         processor.image_std,
     )
-    return pixels.view(batch.images.shape) * batch.masks[:, None]
+    return pixels.view(batch.images.shape).mul_(batch.masks[:, None])

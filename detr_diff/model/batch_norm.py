@@ -27,8 +27,8 @@ def restore_batch_norm(detr: Any, live: bool) -> None:
         live: Whether the batch norm learns.
     """
     originals = _originals(detr)
-    for name, module in list(detr.named_modules()):
-        if not type(module).__name__.endswith(FROZEN) or not name.startswith(BACKBONE):
+    for name, module in frozen_batch_norms(detr).items():
+        if not name.startswith(BACKBONE):
             continue
         original = originals.get(name.removeprefix(BACKBONE).removeprefix("_backbone."))
         if not live and (
@@ -39,6 +39,11 @@ def restore_batch_norm(detr: Any, live: bool) -> None:
         norm.load_state_dict({**module.state_dict(), "num_batches_tracked": torch.tensor(0)})
         parent, _, last = name.rpartition(".")
         setattr(detr.get_submodule(parent), last, norm if live else freeze_batch_norm_2d(norm))
+
+
+def frozen_batch_norms(model: nn.Module) -> dict[str, Any]:
+    """The frozen batch norms in a model, by name."""
+    return {name: part for name, part in model.named_modules() if type(part).__name__.endswith(FROZEN)}
 
 
 def _originals(detr: Any) -> dict[str, Any]:

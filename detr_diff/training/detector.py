@@ -21,6 +21,7 @@ from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
 from detr_diff.model.blocks import parameter_groups, rate_groups
+from detr_diff.model.folded_batch_norm import fold_batch_norms
 from detr_diff.model.place_labels import PlaceLabels
 from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.model.selection import ParameterNames
@@ -83,6 +84,7 @@ class Detector(LightningModule):
         self.place_labels = PlaceLabels(len(self.names)) if self.architecture.places else None
         self.processor = build_processor(self.architecture)
         self.detr = build_model(self.architecture) if detr is None else detr
+        fold_batch_norms(self.detr)
         # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
         self.detr.requires_grad_(True)
         named = ParameterNames(self.detr, self.family)

@@ -85,6 +85,19 @@ def test_cached_samples_are_bit_identical(
             assert torch.equal(first.images, second.images)
 
 
+@pytest.mark.parametrize("cache", ["disk", "memory"])
+def test_augmentation_does_not_change_what_is_kept(root: Path, cache: str) -> None:
+    """Samples are made of the kept bytes themselves, not of a copy."""
+    comparison = Comparison(Diff.signed, light_compensation=True)
+    dataset = module(root, cache, augment="strong", comparison=comparison).datasets["train"]
+    assert dataset.cache is not None
+    kept = [dataset.cache.get(index).pixels.clone() for index in range(len(dataset))]  # type: ignore[union-attr]
+    for epoch in range(8):
+        samples(dataset, epoch)
+    for index, pixels in enumerate(kept):
+        assert torch.equal(dataset.cache.get(index).pixels, pixels)  # type: ignore[union-attr]
+
+
 def test_a_second_job_prepares_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module(root)
     monkeypatch.setattr(MovedObjectDataset, "prepare", lambda *_: pytest.fail("prepared again"))
