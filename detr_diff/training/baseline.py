@@ -8,9 +8,10 @@ from lightning import LightningModule
 from torch import Tensor
 
 from detr_diff.data.dataset import Batch
+from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import Sweep
-from detr_diff.training.detector import Predictions, truth_in_pixels
+from detr_diff.training.detector import Predictions
 
 Finder = Callable[[Tensor, Mapping[str, Tensor]], dict[str, Tensor]]
 

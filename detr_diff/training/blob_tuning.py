@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detr_diff.data.dataset import MovedObjectDataset
+from detr_diff.data.truth import truth_in_pixels
 from detr_diff.errors import SettingError
 from detr_diff.evaluation.average_precision import averages
 from detr_diff.evaluation.detection_metrics import figures
@@ -17,7 +18,6 @@ from detr_diff.evaluation.matching import Matches, match
 from detr_diff.evaluation.overlap import overlaps
 from detr_diff.evaluation.record import Record
 from detr_diff.model.threshold_blobs import Blobs, ThresholdBlobs, amount_of, find_blobs
-from detr_diff.training.detector import truth_in_pixels
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import SumMetric
-from torchvision.ops import box_convert
 
 from detr_diff.choices import Normalize
 from detr_diff.data.dataset import Batch, Contents, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.data.pixels import normalised
 from detr_diff.data.sampler import seed_for
+from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
@@ -202,10 +202,12 @@ class Detector(LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.detr, self.rate_groups, self.weight_decay)
-        # Lightning refuses to clip with a fused optimizer under mixed precision.
-        fused = not str(self.trainer.precision).endswith("-mixed")
         # The rate of every step is set before it, see on_before_optimizer_step.
-        return AdamW([{**group, "lr": 0.0} for group in groups], fused=fused)
+        groups = [{**group, "lr": 0.0} for group in groups]
+        optimizer = AdamW(groups, fused=self.trainer.precision != "16-mixed")
+        # Lightning does not clip for what unscales gradients itself; without fp16 they are not scaled.
+        optimizer._step_supports_amp_scaling = False
+        return optimizer
 
     @property
     def timeline(self) -> Timeline:
@@ -291,12 +293,3 @@ class Detector(LightningModule):
 def _unaligned(batch: Batch) -> int:
     """Pairs whose registration gave up."""
     return sum(not (target.get("aligned", True) or target["padding"]) for target in batch.targets)
-
-
-def truth_in_pixels(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A target dict as boxes [N, 4] xyxy in pixels of the frame, labels, places and objects [N]."""
-    height, width = target["size"].tolist()
-    scale = target["boxes"].new_tensor([width, height, width, height])
-    boxes = box_convert(target["boxes"], "cxcywh", "xyxy") * scale
-    said = {key: target[key] for key in ("places", "objects") if key in target}
-    return {"boxes": boxes, "labels": target["class_labels"], **said}

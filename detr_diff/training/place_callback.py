@@ -8,10 +8,10 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from detr_diff.data.dataset import Batch, MovedObjectDataset
+from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.linking import NONE, link
 from detr_diff.evaluation.overlays import above
 from detr_diff.evaluation.place_metrics import PlaceMetrics
-from detr_diff.training.detector import truth_in_pixels
 
 
 class PlaceCallback(Callback):

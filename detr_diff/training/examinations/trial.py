@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from detr_diff.data.dataset import Batch
+from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.model.blocks import let_learn, parameter_groups
 from detr_diff.model.selection import ParameterNames
-from detr_diff.training.detector import Detector, truth_in_pixels
+from detr_diff.training.detector import Detector
 
 
 class Trial:
