@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-LOWERED = ("backbone", "position_embedding", "input_projection", "input_proj", "encoder_input_proj", "encoder")
+LOWERED = (
+    "backbone",
+    "position_embedding",
+    "input_projection",
+    "input_proj",
+    "encoder_input_proj",
+    "encoder",
+)
 
 
 def decode_in_full_precision(detr: Any) -> None:
@@ -28,8 +35,9 @@ def _after_the_encoder(detr: Any) -> Iterator[Any]:
     parts = [part for name, part in detr.named_children() if name != "model"]
     parts += [part for name, part in detr.model.named_children() if name not in LOWERED]
     for part in parts:
-        # A list has no forward of its own.
-        yield from part if isinstance(part, nn.ModuleList) else [part]
+        # A list has no forward of its own; and a projection may be none.
+        members = part if isinstance(part, nn.ModuleList) else [part]
+        yield from (member for member in members if any(True for _ in member.parameters()))
 
 
 def _in_float32(module: nn.Module, *arguments: Any, **named: Any) -> Any:
