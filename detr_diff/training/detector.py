@@ -20,9 +20,9 @@ from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
+from detr_diff.model.autocast import autocast_backbone_and_encoder
 from detr_diff.model.blocks import parameter_groups, rate_groups
 from detr_diff.model.folded_batch_norm import fold_batch_norms
-from detr_diff.model.full_precision import decode_in_full_precision
 from detr_diff.model.place_labels import PlaceLabels
 from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.model.selection import ParameterNames
@@ -86,7 +86,7 @@ class Detector(LightningModule):
         self.processor = build_processor(self.architecture)
         self.detr = build_model(self.architecture) if detr is None else detr
         fold_batch_norms(self.detr)
-        decode_in_full_precision(self.detr)
+        autocast_backbone_and_encoder(self.detr)
         # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
         self.detr.requires_grad_(True)
         named = ParameterNames(self.detr, self.family)

@@ -1,4 +1,4 @@
-"""Under autocast backbone and encoder compute in bf16, decoder and heads in float32."""
+"""Under autocast backbone and encoder compute in bf16, all else in float32."""
 
 import copy
 from typing import Any
@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detr_diff.model.full_precision import decode_in_full_precision
+from detr_diff.model.autocast import autocast_backbone_and_encoder
 from tests.model.tiny_models import FAMILIES, build, first_of
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 MASKS = torch.ones(2, 64, 64, dtype=torch.bool)
-BEFORE_THE_DECODER = ("model.backbone.", "model.encoder.", "model.input_proj", "model.encoder_input_proj")
+LOWERED = ("model.backbone.", "model.encoder.")
 
 
 def run(model: nn.Module, lowered: bool) -> tuple[Any, dict[str, torch.dtype]]:
@@ -35,15 +35,15 @@ def run(model: nn.Module, lowered: bool) -> tuple[Any, dict[str, torch.dtype]]:
 
 
 @pytest.mark.parametrize("family", first_of(FAMILIES))
-def test_what_comes_after_the_encoder_is_float32(family: str) -> None:
+def test_all_but_backbone_and_encoder_is_float32(family: str) -> None:
     torch.manual_seed(0)
     model, _ = build(family)
     untouched = copy.deepcopy(model)
-    decode_in_full_precision(model)
+    autocast_backbone_and_encoder(model)
     model = copy.deepcopy(model)  # as an average of the weights is
     output, types = run(model, lowered=True)
-    after = {name: kind for name, kind in types.items() if not name.startswith(BEFORE_THE_DECODER)}
-    assert set(after.values()) == {torch.float32}
+    others = {name: kind for name, kind in types.items() if not name.startswith(LOWERED)}
+    assert set(others.values()) == {torch.float32}
     assert torch.bfloat16 in {kind for name, kind in types.items() if name.startswith("model.backbone.")}
     assert output.logits.dtype == output.pred_boxes.dtype == torch.float32
     (output.logits.sum() + output.pred_boxes.sum()).backward()
