@@ -120,6 +120,7 @@ def loading(job: Job, turns: Turns, folder: Path) -> None:
 def validate(job: Job, turns: Turns, folder: Path) -> None:
     """The loss and all metrics of all pairs."""
     training = Training(job, None, folder, 1, "trainer.limit_val_batches=null")
+    filled = training.fill_cache("all")
     loader = training.data.loader("all")
 
     def run() -> float:
@@ -127,7 +128,7 @@ def validate(job: Job, turns: Turns, folder: Path) -> None:
         return figures["val/map"]
 
     run()
-    turns.ready(pairs=len(training.data.datasets["all"]))
+    turns.ready(pairs=len(training.data.datasets["all"]), cache_s=filled)
     for _ in range(job["turns"]):
         turns.begin()
         start = perf_counter()

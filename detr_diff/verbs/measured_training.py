@@ -53,10 +53,10 @@ class Training:
         given = trainer_settings(self.settings, self.detector.plan, kept)
         self.trainer: Trainer = build_trainer(given, folder, callbacks=callbacks, enable_checkpointing=False)
 
-    def fill_cache(self) -> float:
+    def fill_cache(self, *splits: str) -> float:
         """The seconds it takes; none when there is no cache."""
         start = perf_counter()
-        self.data.fill_cache("train", "val")
+        self.data.fill_cache(*(splits or ("train", "val")))
         return perf_counter() - start
 
     def fit(self) -> None:
