@@ -1,7 +1,7 @@
 """Only backbone and encoder are autocast; projections, query selection, decoder and heads compute in float32.
 
 With all of it in bf16 the gradients of the demo's first steps point elsewhere (cosine with those of float32
-0.5 in the backbone, 0.98 as here), and a training of few epochs ends lower; see experiments/speed/.
+0.5 in the backbone, 0.98 as here), and it learns less; see experiments/speed/.
 """
 
 from collections.abc import Iterator
