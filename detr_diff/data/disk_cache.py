@@ -65,7 +65,7 @@ class DiskCache:
             try:
                 with np.load(path) as index:
                     keys, starts, shapes, aligned = (index[name] for name in INDEX)
-                pixels = np.memmap(path.with_suffix(".bin"), np.uint8, "c")
+                pixels = _map(path.with_suffix(".bin"))
                 if len(pixels) != int(starts[-1]) + int(np.prod(shapes[-1])):
                     raise ValueError("wrong size")
             except (OSError, ValueError, KeyError, EOFError, IndexError, BadZipFile) as error:
@@ -99,7 +99,7 @@ class DiskCache:
 
         _write(path, save)
         self._needed.add(path)
-        return shard._replace(pixels=np.memmap(pixels, np.uint8, "c"))
+        return shard._replace(pixels=_map(pixels))
 
     def _make_room(self, size: int) -> bool:
         shards = sorted(self.root.glob("*/*.npz"), key=_used)
@@ -112,6 +112,11 @@ class DiskCache:
             total -= _size(path)
             _remove(path)
         return True
+
+
+def _map(pixels: Path) -> np.memmap:
+    # Copy on write: torch takes no memory that is read-only, and the file must stay as it is.
+    return np.memmap(pixels, np.uint8, "c")
 
 
 def _remove(index: Path) -> None:

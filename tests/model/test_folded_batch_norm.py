@@ -21,9 +21,8 @@ def build(key: str, **settings: Any) -> Any:
     """A model whose batch norms have statistics of their own."""
     torch.manual_seed(0)
     family, config = MODELS[key]
-    model: Any = load_model(family, ["a", "b"], config=config, transfer={"batch_norm": "frozen"}, **settings)[
-        0
-    ]
+    frozen = {"config": config, "transfer": {"batch_norm": "frozen"}}
+    model: Any = load_model(family, ["a", "b"], **frozen, **settings)[0]
     shake(model)
     model.requires_grad_(True)  # transformers freezes some backbones
     return model
