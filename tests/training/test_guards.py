@@ -1,10 +1,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from detr_diff.errors import SettingError
 from detr_diff.model.blocks import rate_groups
@@ -72,3 +74,22 @@ def test_the_checksum_sees_one_bit() -> None:
     assert checksum(weights) != checksum(other)
     swapped = [weights[0].flipud(), weights[1]]
     assert checksum(weights) != checksum(swapped)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped(precision: str, data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    """Lightning refuses to clip for a fused optimizer under mixed precision."""
+    norms: list[float] = []
+
+    def note(optimizer: Optimizer, *_: Any) -> None:
+        assert all(group["fused"] for group in optimizer.param_groups)
+        learnt = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        gradients = [parameter.grad for parameter in learnt if parameter.grad is not None]
+        norms.append(float(nn.utils.get_total_norm(gradients)))
+
+    hook = register_optimizer_step_post_hook(note)
+    settings = (f"trainer.precision={precision}", "trainer.gradient_clip_val=0.01", "guards.first_batch=0")
+    assert cli(*words(data_root, tmp_path, *settings)).code == 0
+    hook.remove()
+    assert norms == pytest.approx([0.01] * len(norms), rel=1e-3)
+    assert norms
