@@ -19,13 +19,14 @@ from detr_diff.data.augment import NO_AUGMENTATION, STRENGTHS, Strength
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.check import CheckReport, check
 from detr_diff.data.convention import warn_of_symmetric_diff
-from detr_diff.data.dataset import Batch, ImageProcessor, MovedObjectDataset, collate
+from detr_diff.data.dataset import MovedObjectDataset, Samples, collate
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover
 from detr_diff.data.kept_outputs import KeptOutputs, collate_kept
 from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.loading import Reused, build_loader
+from detr_diff.data.resizing import ImageProcessor
 from detr_diff.data.sampler import EpochBatches, InOrder, Share, Shuffled, batches_of
 from detr_diff.data.split import split_pairs, subset
 from detr_diff.data.windows import Windows
@@ -38,7 +39,7 @@ BOTH_PLACES = (Places.both, Places.changed)
 
 
 class MovedObjectDataModule(LightningDataModule):
-    """Frame pairs as batches, see `Batch`.
+    """Frame pairs as batches, see `Samples`.
 
     Args:
         root: Data folder, see `discover`.
@@ -55,7 +56,7 @@ class MovedObjectDataModule(LightningDataModule):
         on_error: refuse, or skip the pairs that have problems.
         augment: none, light or strong; of training images only.
         zoom: Smallest and largest zoom of the augmentation; None: as `augment` says.
-        pad_to: Batches are padded to a height and width that are multiples of it.
+        pad_to: Batches are padded, on the device, to a height and width that are multiples of it.
         cache: off, disk or memory: where decoded, aligned and resized frames are kept.
         cache_dir: Folder of the disk cache.
         cache_gb: Largest size of the cache, in gigabytes.
@@ -225,7 +226,7 @@ class MovedObjectDataModule(LightningDataModule):
 
         return self._loaders["train"].get((dataset, images.strength, batches.batch_size), build)
 
-    def first_batch(self) -> Batch:
+    def first_batch(self) -> Samples:
         """The first training batch of this process."""
         samples = [self.datasets["train"][key] for key in next(iter(self._shuffled(0)))]
         return collate(samples, self.settings.pad_to)

@@ -18,13 +18,13 @@ from detr_diff.data.frame_cache import FrameCache, Frames
 from detr_diff.data.image import REDUCED, read_image
 from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
 from detr_diff.data.registration import align
+from detr_diff.data.resizing import ImageProcessor, input_size, resized
 from detr_diff.data.sampler import SampleKey, seed_for
 from detr_diff.errors import UserError
 
 PREPARED_BY = ("opencv-python-headless", "torchvision", "transformers", "detr-diff")
 
 Target = dict[str, Tensor]
-ImageProcessor = Any  # of transformers, which has no common type
 
 
 class Contents(NamedTuple):
@@ -34,19 +34,34 @@ class Contents(NamedTuple):
     samples: int
 
 
-class Batch(NamedTuple):
-    """What the model gets.
+class Samples(NamedTuple):
+    """What a loader hands over: a batch whose images are still as they are kept.
 
     Attributes:
-        images: uint8 [B, C, H, W], padded at the right and at the bottom with zeros; the detector
-            normalises them on its device, float then, see pixels.py.
-        masks: bool [B, H, W], True on the picture.
+        images: uint8 [C, h, w] each, see MovedObjectDataset.
         targets: One dict a sample: boxes float [N, 4] cxcywh in [0, 1], class_labels int64 [N],
             places int64 [N] (0 before, 1 after, -1 unknown), objects int64 [N] (number, -1 unknown),
             size int64 [2] (height and width of the frames in pixels), index int64 [1] (position
             in the data set), padding bool [1] (True: not to be counted); with registration also
             aligned bool [1] (False: it gave up).
+        multiple: Height and width of the batch are to be multiples of it.
         window: In training, what all batches of the optimizer step hold together.
+    """
+
+    images: list[Tensor]
+    targets: list[Target]
+    multiple: int = 1
+    window: Contents | None = None
+
+
+class Batch(NamedTuple):
+    """What the model gets, see `batched`.
+
+    Attributes:
+        images: float [B, C, H, W], normalised, padded at the right and at the bottom with zeros.
+        masks: bool [B, H, W], True on the picture.
+        targets: As in Samples.
+        window: As in Samples.
         kept: What the frozen part of the model made of the images, tensors [B, ...]. The images
             then have a size but no channels, and the masks are empty.
     """
@@ -61,8 +76,10 @@ class Batch(NamedTuple):
 class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
     """Diff images and targets of frame pairs.
 
-    A sample goes this way: decode, align, resize (these three can be cached), augment, compare.
-    The transformers image processor of the model does all resizing.
+    A sample goes this way: decode, align, shrink to the size of the model's input (these three can
+    be cached), augment, compare. What is smaller than that size stays so until it is on the device
+    (see `batched`): fewer bytes to keep, to load and to move. The transformers image processor of
+    the model does all resizing.
 
     Args:
         pairs: The frame pairs and their objects.
@@ -105,7 +122,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             key: A position, or a SampleKey; its epoch chooses the augmentation.
 
         Returns:
-            Image uint8 [C, H, W] and target dict, see Batch.
+            Image uint8 [C, h, w] and target dict, see Samples.
         """
         epoch, index, padding = key if isinstance(key, tuple) else SampleKey(0, key)
         frames = self._frames(index)
@@ -159,10 +176,12 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         return target
 
     def prepare(self, index: int) -> Frames:
-        """Decode, align and resize the frames of a pair; what a cache keeps."""
+        """Decode, align and shrink the frames of a pair; what a cache keeps."""
         pair = self.pairs[index]
-        size = self._resized(pair.height, pair.width)
-        before, after = self._read(index, self._reduction((pair.height, pair.width), size))
+        full = pair.height, pair.width
+        height, width = input_size(self.processor, *full)
+        size = min(height, pair.height), min(width, pair.width)
+        before, after = self._read(index, self._reduction(full, size))
         aligned = True
         if before is not None:
             before, aligned = align(before, after, self.comparison.registration)
@@ -170,20 +189,8 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         return Frames(torch.cat([self._resize(frame, size) for frame in frames]).contiguous(), aligned)
 
     def _resize(self, frame: Tensor, size: tuple[int, int]) -> Tensor:
-        # The processor's own step, not the whole of it: that first copies the frame out of the
-        # layout in which resizing is four times faster.
-        if frame.shape[-2:] == size:
-            return frame[None]
-        exact = type(self.processor.size)(height=size[0], width=size[1])
-        return self.processor.resize(frame[None], size=exact, resample=self.processor.resample)
-
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width to which the processor resizes a frame."""
-        if not self.processor.do_resize:
-            return height, width
-        frame = torch.empty(1, 3, height, width, dtype=torch.uint8, device="meta")
-        resized = self.processor.resize(frame, size=self.processor.size, resample=self.processor.resample)
-        return resized.shape[-2], resized.shape[-1]
+        # Not before: the layout in which frames are read resizes four times faster.
+        return resized(frame[None], size, self.processor)
 
     def _reduction(self, full: tuple[int, int], wanted: tuple[int, int]) -> int:
         """The largest reduction at which a JPEG can be decoded and still be resized downwards."""
@@ -197,6 +204,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
     def recipe(self) -> dict[str, Any]:
         """All that prepared frames depend on beside their files, as primitives."""
         return {
+            "resizing": "shrunk, never enlarged",
             "processor": self.processor.to_dict(),
             "registration": str(self.comparison.registration),
             "jpeg": "reduced" if not self.comparison.registers else "whole",
@@ -204,10 +212,10 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         }
 
     def sizes(self) -> set[tuple[int, int]]:
-        """Heights and widths of the resized frames; two of them where there are more."""
+        """Heights and widths that the model takes the frames in; two of them where there are more."""
         found: set[tuple[int, int]] = set()
         for height, width in np.unique(self.pairs.sizes[self.pairs.rows], axis=0).tolist():
-            found.add(self._resized(height, width))
+            found.add(input_size(self.processor, height, width))
             if len(found) > 1:
                 break
         return found
@@ -270,26 +278,18 @@ def _require_boxes(boxes: Tensor, most: int | None, name: str) -> None:
         raise UserError(f"{name}: {len(boxes)} objects, but only {most} queries")
 
 
-def collate(samples: Sequence[tuple[Tensor, Target]], multiple: int = 1) -> Batch:
-    """Pad images of different sizes to the largest and mark the padding.
+def collate(samples: Sequence[tuple[Tensor, Target]], multiple: int = 1) -> Samples:
+    """Samples as they come; no pixel is copied.
 
     Args:
-        samples: Images uint8 [C, H, W] and targets.
-        multiple: Height and width of the batch are multiples of it.
+        samples: Images uint8 [C, h, w] and targets.
+        multiple: Height and width of the batch are to be multiples of it.
     """
-    images = [image for image, _ in samples]
-    height, width = (
-        math.ceil(max(image.shape[side] for image in images) / multiple) * multiple for side in (1, 2)
-    )
-    batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)
-    masks = torch.zeros(len(images), height, width, dtype=torch.bool)
-    for row, image in enumerate(images):
-        batch[row, :, : image.shape[1], : image.shape[2]] = image
-        masks[row, : image.shape[1], : image.shape[2]] = True
-    return Batch(batch, masks, [target for _, target in samples])
+    images, targets = zip(*samples, strict=True)
+    return Samples(list(images), list(targets), multiple)
 
 
-def contents(batch: Batch) -> Contents:
+def contents(batch: Samples | Batch) -> Contents:
     """What a batch holds beside padding."""
     counted = [target for target in batch.targets if not target["padding"]]
     return Contents(sum(len(target["class_labels"]) for target in counted), len(counted))

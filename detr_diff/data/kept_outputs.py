@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from detr_diff.data.augment import NO_AUGMENTATION
 from detr_diff.data.cache import MemoryCache, fill_from
 from detr_diff.data.check import REMEMBERED, content
-from detr_diff.data.dataset import Batch, MovedObjectDataset, Target, collate
+from detr_diff.data.dataset import Batch, MovedObjectDataset, Samples, Target, collate
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.frame_cache import FrameCache, Frames
 from detr_diff.data.image import digest
@@ -23,7 +23,7 @@ from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.loading import build_loader
 from detr_diff.data.sampler import SampleKey
 
-Run = Callable[[Batch], Sequence[Tensor]]  # a batch of images to the outputs, each [B, ...]
+Run = Callable[[Samples], Sequence[Tensor]]  # a batch of images to the outputs, each [B, ...]
 
 
 class Layout(NamedTuple):
@@ -40,11 +40,10 @@ class Layout(NamedTuple):
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, outputs: Sequence[Tensor], images: Tensor) -> "Layout":
-        """Of outputs [B, ...] that were made from images [B, C, H, W]."""
-        height, width = images.shape[-2:]
+    def of(cls, outputs: Sequence[Tensor], size: tuple[int, int]) -> "Layout":
+        """Of outputs [B, ...] that were made from images of this height and width."""
         shapes = tuple(tuple(output.shape[1:]) for output in outputs)
-        return cls(shapes, tuple(output.dtype for output in outputs), (height, width))
+        return cls(shapes, tuple(output.dtype for output in outputs), size)
 
     @property
     def nbytes(self) -> int:
@@ -98,7 +97,7 @@ class KeptOutputs(Dataset[Kept]):
         return len(self.source)
 
     def __getitem__(self, key: SampleKey | int) -> Kept:
-        """The outputs and the target of a sample, see Batch."""
+        """The outputs, the size of the image and the target of a sample, see Samples."""
         index = key.position if isinstance(key, SampleKey) else key
         record = self.cache.get(self.first + index)
         assert record is not None
@@ -128,7 +127,7 @@ def first_layout(dataset: MovedObjectDataset, run: Run, batch_size: int) -> Layo
     """The layout of the records of a data set, found out with its first batch."""
     plain = _plain(dataset)
     batch = collate([plain[index] for index in range(min(batch_size, len(plain)))])
-    return Layout.of(run(batch), batch.images)
+    return Layout.of(run(batch), next(iter(dataset.sizes())))
 
 
 def contents_of(datasets: Sequence[MovedObjectDataset]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from detr_diff.data.dataset import Batch, Contents, contents
+from detr_diff.data.dataset import Batch, Contents, Samples, contents
 
 
 class Windows:
@@ -36,7 +36,7 @@ class Windows:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Samples | Batch]:
         batches = islice(iter(self.loader), self.remaining())
         while window := list(islice(batches, self.accumulate)):
             counted = [contents(batch) for batch in window]

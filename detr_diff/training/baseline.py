@@ -7,7 +7,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from detr_diff.data.dataset import Batch
+from detr_diff.data.dataset import Samples
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import Sweep
@@ -36,11 +36,10 @@ class Baseline(LightningModule):
     def on_test_epoch_start(self) -> None:
         self.metrics.reset()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Any:
+    def test_step(self, batch: Samples, batch_idx: int) -> Any:
         predictions: Predictions = []
         for image, target in zip(batch.images, batch.targets, strict=True):
-            height, width = target["size"].tolist()
-            found = self.find(image[:, :height, :width], target)
+            found = self.find(image, target)
             predictions.append({key: value.to(self.device) for key, value in found.items()})
         truths = [truth_in_pixels(target) for target in batch.targets]
         self.metrics.update(predictions, truths, torch.cat([target["index"] for target in batch.targets]))

@@ -12,9 +12,9 @@ from torch.optim import AdamW
 from torchmetrics import SumMetric
 
 from detr_diff.choices import Normalize
-from detr_diff.data.dataset import Batch, Contents, contents
+from detr_diff.data.dataset import Batch, Contents, Samples, contents
 from detr_diff.data.diff import Comparison
-from detr_diff.data.pixels import normalised
+from detr_diff.data.pixels import batched
 from detr_diff.data.sampler import seed_for
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
@@ -107,15 +107,17 @@ class Detector(LightningModule):
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.tensor(DEFAULT_THRESHOLD))
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(
+        self, batch: Samples | Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
         """A batch on a device, its images as the model takes them: float, normalised."""
         apart = [{key: own for key, own in target.items() if key not in ON_HOST} for target in batch.targets]
-        moved: Batch = super().transfer_batch_to_device(batch._replace(targets=apart), device, dataloader_idx)
+        moved = super().transfer_batch_to_device(batch._replace(targets=apart), device, dataloader_idx)
         targets = [old | new for old, new in zip(batch.targets, moved.targets, strict=True)]
-        images = moved.images
-        if images.dtype == torch.uint8:  # of kept outputs there are none
-            images = normalised(moved, self.processor).to(self.dtype)
-        return moved._replace(images=images, targets=targets)
+        moved = moved._replace(targets=targets)
+        if isinstance(moved, Samples):  # else outputs were kept, or it was done before
+            moved = batched(moved, self.processor)
+        return moved._replace(images=moved.images.to(self.dtype))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The global generator is not in a checkpoint; so what it gives depends on the step alone.

@@ -83,8 +83,7 @@ class NonFiniteGuard(Callback):
         step, epoch = trainer.global_step, trainer.current_epoch
         path = self.folder / f"step_{step}_process_{trainer.global_rank}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        batch = collate(samples)
-        images = detector.transfer_batch_to_device(batch, torch.device("cpu"), 0).images
+        batch = detector.transfer_batch_to_device(collate(samples), torch.device("cpu"), 0)
         names = [dataset.pairs[key.position].pair.name for key in self.keys]
         torch.save({**batch._asdict(), "pairs": names, "epoch": epoch, "step": step}, path)
         boxes = torch.cat([target["boxes"] for target in batch.targets])
@@ -95,7 +94,7 @@ class NonFiniteGuard(Callback):
         lines = [
             f"the {what} is not finite in epoch {epoch}, optimizer step {step}; the batch is in {path}",
             f"  pairs: {', '.join(names)}",
-            f"  images: {_range(images)}; boxes: {_range(boxes)}",
+            f"  images: {_range(batch.images)}; boxes: {_range(boxes)}",
             f"  weights that are not finite: {weights}",
             f"  gradients that are not finite: {gradients}",
             "  a lower learning rate, a longer warm-up, trainer.gradient_clip_val or "

@@ -13,7 +13,7 @@ from detr_diff.choices import Cache
 from detr_diff.data.augment import NO_AUGMENTATION
 from detr_diff.data.cache import MemoryCache
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.dataset import Batch, MovedObjectDataset
+from detr_diff.data.dataset import MovedObjectDataset, Samples
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.kept_outputs import KeptOutputs, Layout, contents_of, first_layout, keep_outputs
 from detr_diff.errors import SettingError, UserError
@@ -129,8 +129,8 @@ class KeptPrefix:
         """The outputs of these splits, or why they are not kept."""
         datasets, settings = [self.data.datasets[split] for split in splits], self.data.settings
 
-        def run(batch: Batch) -> list[Tensor]:
-            return self._run(cut, batch)
+        def run(samples: Samples) -> list[Tensor]:
+            return self._run(cut, samples)
 
         layout = first_layout(datasets[0], run, settings.batch_size)
         needed = layout.nbytes * sum(map(len, datasets))
@@ -152,11 +152,11 @@ class KeptPrefix:
             raise UserError(f"kept_prefix.where={self.where}: the outputs cannot be kept: {error}") from error
         return dict(zip(splits, kept, strict=True))
 
-    def _run(self, cut: Cut, batch: Batch) -> list[Tensor]:
+    def _run(self, cut: Cut, samples: Samples) -> list[Tensor]:
         """The outputs of a batch, in the precision and on the device of the training."""
         detector, trainer = self.detector, self.detector.trainer
         plugin = trainer.precision_plugin
-        batch = detector.transfer_batch_to_device(plugin.convert_input(batch), detector.device, 0)
+        batch = detector.transfer_batch_to_device(plugin.convert_input(samples), detector.device, 0)
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with plugin.forward_context():
             return keep(detector.detr, cut, images, batch.masks)

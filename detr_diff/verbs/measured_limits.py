@@ -10,7 +10,7 @@ import torch
 from detr_diff.bench.device import SIDE, peak
 from detr_diff.bench.floors import bandwidth, floors
 from detr_diff.bench.turns import Turns
-from detr_diff.data.dataset import Batch
+from detr_diff.data.dataset import Batch, Samples
 from detr_diff.verbs.measured_training import Job, Training, training_settings
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan
 
@@ -49,8 +49,8 @@ def count(job: Job, turns: Turns, folder: Path) -> None:
     training = Training(job, None, folder, 1)
     device = torch.device(job["device"])
     detector = training.detector.to(device)
-    batch: Batch = next(iter(training.data.loader("all")))
-    moved: Batch = detector.transfer_batch_to_device(batch, device, 0)
+    samples: Samples = next(iter(training.data.loader("all")))
+    moved: Batch = detector.transfer_batch_to_device(samples, device, 0)
     labels = detector.labels(moved.targets)
 
     def loss() -> torch.Tensor:

@@ -98,13 +98,14 @@ def _stages(job: Job, turns: Turns, folder: Path) -> None:
 def loading(job: Job, turns: Turns, folder: Path) -> None:
     """One sample after the other, each a batch; with a cache from the cache.
 
-    The reference normalises while it loads, ours on the device: both are told, without and with it.
+    The reference enlarges and normalises while it loads, ours on the device: both are told, without
+    and with that.
     """
     training = Training(job, None, folder, 1)
     detector, dataset = training.detector, training.data.datasets["train"]
     if job["cache"] != Cache.off:
         fill(dataset, open_store(Cache(job["cache"]), str(folder), 20.0, dataset.recipe()))
-    turns.ready(pixels=list(dataset[0][0].shape[-2:]))
+    turns.ready(pixels=list(*dataset.sizes()))
     for _ in range(job["turns"]):
         turns.begin()
         start = perf_counter()
@@ -140,7 +141,7 @@ def loss(job: Job, turns: Turns, folder: Path) -> None:
     """The loss of the first batch with the weights as they are, nothing dropped out."""
     training = Training(job, None, folder, 1, "trainer.limit_val_batches=1")
     loader = training.data.loader("all")
-    pixels = list(next(iter(loader)).images.shape[-2:])
+    pixels = list(*training.data.datasets["all"].sizes())
     (figures,) = training.trainer.validate(training.detector, loader, verbose=False)
     turns.ready()
     turns.begin()

@@ -206,9 +206,9 @@ class PlannedTraining:
         labelled = [index for index in range(len(dataset)) if len(dataset.pairs[index].labels)]
         # Spread, so that they are of several scenes.
         spread = labelled[:: max(1, len(labelled) // PAIRS)][:PAIRS] or [0]
-        batch = collate([dataset[index] for index in spread])
+        samples = collate([dataset[index] for index in spread])
         dataset.strength = strength
-        moved: Batch = self.detector.transfer_batch_to_device(batch, torch.device("cpu"), 0)
+        moved: Batch = self.detector.transfer_batch_to_device(samples, torch.device("cpu"), 0)
         return moved
 
     def _sides(self) -> Any:

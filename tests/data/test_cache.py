@@ -82,7 +82,8 @@ def test_cached_samples_are_bit_identical(
     assert not decoded
     if workers:
         for first, second in zip(plain.loader("val"), cached.loader("val"), strict=True):
-            assert torch.equal(first.images, second.images)
+            for image, again in zip(first.images, second.images, strict=True):
+                assert torch.equal(image, again)
 
 
 @pytest.mark.parametrize("cache", ["disk", "memory"])

@@ -10,13 +10,12 @@ from transformers import DetrImageProcessor, RTDetrImageProcessor
 from detr_diff.choices import Augment, Diff, Registration
 from detr_diff.data.augment import STRENGTHS, Sample
 from detr_diff.data.check import check
-from detr_diff.data.dataset import MovedObjectDataset, collate
+from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.discovery import discover
 from detr_diff.data.image import read_image
 from detr_diff.data.labelled_pairs import LabelledPairs
-from detr_diff.data.pixels import normalised
 from detr_diff.data.sampler import EpochBatches, SampleKey, Shuffled
 from detr_diff.errors import UserError
 
@@ -44,19 +43,14 @@ def test_a_sample_is_the_diff_and_the_labels(pairs: LabelledPairs, diff: Diff) -
     assert target["index"].tolist() == [3]
 
 
-@pytest.mark.parametrize("diff", [Diff.abs, Diff.stack])
-def test_an_image_is_resized_and_normalised_as_by_the_processor(pairs: LabelledPairs, diff: Diff) -> None:
-    processor = DetrImageProcessor(do_pad=False, size={"shortest_edge": 96, "longest_edge": 200})
-    image, target = MovedObjectDataset(pairs, Comparison(diff), processor)[0]
-    assert (image.shape[1:], image.dtype) == ((96, 96), torch.uint8)
-    narrow = image[:, :, :60]
-    batch = collate([(image, target), (narrow, target)])
-    found = normalised(batch, processor)
-    for own, padded in zip((image, narrow), found, strict=True):
-        whole = processor(list(own.unflatten(0, (-1, 3))), do_resize=False, return_tensors="pt")
-        height, width = own.shape[1:]
-        torch.testing.assert_close(padded[:, :height, :width], whole["pixel_values"].flatten(0, 1))
-        assert not padded[:, :, width:].any()
+@pytest.mark.parametrize(("edge", "kept"), [(96, 64), (64, 64), (48, 48)])
+def test_frames_are_shrunk_to_the_size_of_the_input_and_never_enlarged(
+    pairs: LabelledPairs, edge: int, kept: int
+) -> None:
+    processor = DetrImageProcessor(size={"shortest_edge": edge, "longest_edge": 200})
+    dataset = MovedObjectDataset(pairs, Comparison(), processor)
+    assert dataset[0][0].shape == (3, kept, kept)
+    assert dataset.sizes() == {(edge, edge)}
 
 
 @pytest.mark.parametrize("strength", [Augment.none, Augment.strong])
@@ -84,21 +78,6 @@ def test_augmentation_is_a_function_of_seed_epoch_and_position(pairs: LabelledPa
     assert torch.equal(sample(0, 1), sample(0, 1))
     assert not torch.equal(sample(0, 1), sample(0, 2))
     assert not torch.equal(sample(0, 1), sample(1, 1))
-
-
-def test_images_of_different_sizes_are_padded_and_masked() -> None:
-    first, second = torch.ones(3, 4, 6), torch.ones(3, 5, 2)
-    batch = collate([(first, {"index": torch.tensor([0])}), (second, {"index": torch.tensor([1])})])
-    assert batch.images.shape == (2, 3, 5, 6)
-    assert batch.masks.sum((1, 2)).tolist() == [24, 10]
-    assert torch.equal(batch.images[:, 0], batch.masks.float())
-    assert batch.masks.dtype == torch.bool
-    assert [int(target["index"]) for target in batch.targets] == [0, 1]
-    wider = collate([(first, {}), (second, {})], multiple=4)
-    assert wider.images.shape == (2, 3, 8, 8)
-    assert torch.equal(wider.images[:, :, :5, :6], batch.images)
-    assert torch.equal(wider.masks[:, :5, :6], batch.masks)
-    assert wider.masks.sum() == batch.masks.sum()
 
 
 def test_a_ready_diff_image_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from detr_diff.data import frame_cache
 from detr_diff.data.augment import NO_AUGMENTATION, STRENGTHS
 from detr_diff.data.cache import MemoryCache
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.dataset import Batch, MovedObjectDataset, collate
+from detr_diff.data.dataset import MovedObjectDataset, Samples, collate
 from detr_diff.data.diff import Comparison
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.kept_outputs import (
@@ -39,7 +39,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.bool, torch.int64, torch.uint8]
 @given(st.lists(st.tuples(st.sampled_from(DTYPES), st.lists(st.integers(1, 4), max_size=3)), min_size=1))
 def test_a_record_holds_the_outputs(listed: list[tuple[torch.dtype, list[int]]]) -> None:
     outputs = [torch.randint(0, 2, (3, *shape)).to(dtype) for dtype, shape in listed]
-    layout = Layout.of(outputs, torch.zeros(3, 9, 5, 7))
+    layout = Layout.of(outputs, (5, 7))
     records = layout.records(outputs)
     assert records.shape == (3, layout.nbytes)
     for row, record in enumerate(records):
@@ -63,11 +63,11 @@ class Prefix:
         self.batches: list[list[int]] = []
         self.fails_at = fails_at
 
-    def __call__(self, batch: Batch) -> list[Tensor]:
+    def __call__(self, batch: Samples) -> list[Tensor]:
         if len(self.batches) == self.fails_at:
             raise KeyboardInterrupt
         self.batches.append([int(target["index"]) for target in batch.targets])
-        means = batch.images.float().mean((2, 3))
+        means = torch.stack([image.float().mean((1, 2)) for image in batch.images])
         return [means[:, :, None] * torch.arange(400.0), means > 0]
 
 

@@ -1,0 +1,57 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import DetrImageProcessor, RTDetrImageProcessor
+
+from detr_diff.data.dataset import Target, collate
+from detr_diff.data.pixels import batched
+from detr_diff.data.resizing import input_size
+
+FIXED = RTDetrImageProcessor(size={"height": 40, "width": 30}, do_normalize=True)
+PROPORTIONAL = DetrImageProcessor(size={"shortest_edge": 36, "longest_edge": 60})
+
+
+def sample(height: int, width: int, channels: int = 3, seed: int = 0) -> tuple[Tensor, Target]:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (channels, height, width), generator=generator, dtype=torch.uint8)
+    return image, {"size": torch.tensor([height, width])}
+
+
+@pytest.mark.parametrize("processor", [FIXED, PROPORTIONAL], ids=["fixed", "proportional"])
+@pytest.mark.parametrize("channels", [3, 6, 9])
+@settings(max_examples=15, deadline=None)
+@given(
+    frames=st.lists(st.tuples(st.integers(8, 70), st.integers(8, 70)), min_size=1, max_size=3),
+    multiple=st.sampled_from([1, 32]),
+)
+def test_a_batch_is_what_the_processor_makes(
+    processor: DetrImageProcessor, channels: int, frames: list[tuple[int, int]], multiple: int
+) -> None:
+    samples = [sample(*frame, channels, seed) for seed, frame in enumerate(frames)]
+    batch = batched(collate(samples, multiple), processor)
+    wholes = [
+        processor(list(image.unflatten(0, (-1, 3))), do_pad=False, return_tensors="pt")["pixel_values"]
+        for image, _ in samples
+    ]
+    sizes = [tuple(whole.shape[-2:]) for whole in wholes]
+    assert sizes == [input_size(processor, *frame) for frame in frames]
+    assert list(batch.images.shape[-2:]) == [
+        multiple * math.ceil(max(side) / multiple) for side in zip(*sizes, strict=True)
+    ]
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.masks.dtype == torch.bool
+    for padded, mask, whole, (height, width) in zip(batch.images, batch.masks, wholes, sizes, strict=True):
+        torch.testing.assert_close(padded[:, :height, :width], whole.flatten(0, 1))
+        assert mask[:height, :width].all()
+        assert int(mask.sum()) == height * width
+        assert not padded[:, ~mask].any()
+
+
+def test_collating_copies_no_pixel() -> None:
+    samples = [sample(20, 30), sample(10, 10)]
+    collated = collate(samples)
+    assert [image.data_ptr() for image in collated.images] == [image.data_ptr() for image, _ in samples]
