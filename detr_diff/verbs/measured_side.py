@@ -141,7 +141,7 @@ def loss(job: Job, turns: Turns, folder: Path) -> None:
     """The loss of the first batch with the weights as they are, nothing dropped out."""
     training = Training(job, None, folder, 1, "trainer.limit_val_batches=1")
     loader = training.data.loader("all")
-    pixels = list(*training.data.datasets["all"].sizes())
+    (pixels,) = training.data.datasets["all"].sizes()
     (figures,) = training.trainer.validate(training.detector, loader, verbose=False)
     turns.ready()
     turns.begin()
