@@ -11,7 +11,7 @@ from detr_diff.data.dataset import Samples
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import Sweep
-from detr_diff.training.detector import Predictions
+from detr_diff.model.predictions import Predictions
 
 Finder = Callable[[Tensor, Mapping[str, Tensor]], dict[str, Tensor]]
 

@@ -25,6 +25,7 @@ from detr_diff.model.blocks import parameter_groups, rate_groups
 from detr_diff.model.finite_check import leave_finite_checks_out
 from detr_diff.model.folded_batch_norm import fold_batch_norms
 from detr_diff.model.place_labels import PlaceLabels
+from detr_diff.model.predictions import Predictions, best_first
 from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.model.selection import ParameterNames
 from detr_diff.training.criterion import give_loss
@@ -35,10 +36,8 @@ from detr_diff.training.stages import Stage, StagePlan, Timeline
 
 log = logging.getLogger(__name__)
 
-MAX_DETECTIONS = 100  # per image, as COCO counts them
 # Of a target dict: looked at by the host in every step, which would wait for another device.
 ON_HOST = ("size", "index", "padding", "aligned")
-Predictions = list[dict[str, Tensor]]
 
 
 class Detector(LightningModule):
@@ -100,6 +99,7 @@ class Detector(LightningModule):
         self.detr.to(memory_format=torch.channels_last)
         self.average = None if ema_decay is None else WeightAverage(self.detr, ema_decay)
         self.divisors = Divisors(1)
+        self.gradient_norm: Tensor | None = None  # where a guard has worked it out already
         self.metrics = DetectionMetrics(self.names)
         # Counted over an epoch, so an epoch that is resumed in the middle must know it.
         self.unaligned = SumMetric()
@@ -155,6 +155,20 @@ class Detector(LightningModule):
         # Only when they are written: Lightning's bookkeeping for eleven blocks costs more than the loss.
         if every and (self.global_step + 1) % every == 0:
             self.log_dict(rates)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        norm, self.gradient_norm = self.gradient_norm, None
+        if norm is None or not gradient_clip_val or gradient_clip_algorithm == "value":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        learnt = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        # Gradients that are no numbers stay as they are, to be told.
+        nn.utils.clip_grads_with_norm_(learnt, gradient_clip_val, norm.nan_to_num(0.0, 0.0, 0.0))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -253,8 +267,7 @@ class Detector(LightningModule):
 
     def _output(self, model: Any, batch: Batch, **labels: Any) -> Any:
         if batch.kept is None:
-            images = batch.images.contiguous(memory_format=torch.channels_last)
-            return model(pixel_values=images, pixel_mask=batch.masks, **labels)
+            return model(pixel_values=batch.images, pixel_mask=batch.masks, **labels)
         cut = deepest_cut(self.family, self.timeline.at_epoch(self.current_epoch).stage.blocks)
         assert cut is not None
         with replay(model, cut, batch.kept):
@@ -278,22 +291,8 @@ class Detector(LightningModule):
         return predictions
 
     def _predictions(self, output: Any, batch: Batch) -> Predictions:
-        """Prediction dicts, best first: boxes [D, 4] xyxy in pixels of the frame, scores, labels.
-
-        A model that tells places apart gives places [D], too: 0 old (before), 1 new (after).
-        """
         sizes = torch.stack([target["size"] for target in batch.targets])
-        found = self.processor.post_process_object_detection(output, threshold=0.0, target_sizes=sizes)
-        result = []
-        for prediction in found:
-            order = prediction["scores"].argsort(descending=True, stable=True)
-            ranked = {
-                key: value[order].detach().float() if key != "labels" else value[order]
-                for key, value in prediction.items()
-            }
-            ranked = ranked if self.place_labels is None else self.place_labels.fold(ranked)
-            result.append({key: value[:MAX_DETECTIONS] for key, value in ranked.items()})
-        return result
+        return best_first(output, self.processor, sizes, self.place_labels)
 
 
 def _unaligned(batch: Batch) -> int:

@@ -1,121 +1,20 @@
-"""Guards: a training that cannot work stops before it begins, one that breaks says where."""
+"""Guards: a training that cannot work stops before it begins, one that falls apart says so."""
 
 import copy
 import logging
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from lightning import Callback, Trainer
+from torch import Tensor
 
-from detr_diff.data.dataset import Batch, collate
-from detr_diff.data.sampler import SampleKey
+from detr_diff.data.dataset import Batch
 from detr_diff.errors import SettingError, UserError
 from detr_diff.model.blocks import RateGroup, let_learn, parameter_groups
 from detr_diff.training.stages import Stage
 
 log = logging.getLogger(__name__)
-
-
-class NonFiniteGuard(Callback):
-    """Stops when a loss or a gradient is not a finite number.
-
-    It names the pairs and the ranges of the tensors, and saves the batches of the step, so that
-    the failure can be looked at again.
-
-    Args:
-        folder: Where the batches are saved.
-        skips: So many optimizer steps are left out before the training stops.
-    """
-
-    def __init__(self, folder: Path, skips: int = 0) -> None:
-        if skips < 0:
-            raise SettingError(f"guards.skips={skips}: at least 0")
-        self.folder = folder
-        self.skips = skips
-        self.skipped = 0
-        self.keys: list[SampleKey] = []
-        self.finite: Tensor | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"skipped": self.skipped}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.skipped = state_dict["skipped"]
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
-    ) -> None:
-        if batch_idx % trainer.accumulate_grad_batches == 0:
-            self.keys, self.finite = [], None
-        # A batch is a function of these, so they are all that must be remembered.
-        self.keys += [SampleKey(trainer.current_epoch, int(target["index"])) for target in batch.targets]
-
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        finite = loss.detach().isfinite()
-        self.finite = finite if self.finite is None else self.finite & finite
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        learnt = (parameter for group in optimizer.param_groups for parameter in group["params"])
-        gradients = [parameter.grad for parameter in learnt if parameter.grad is not None]
-        finite = torch.ones((), dtype=torch.bool) if self.finite is None else self.finite
-        if trainer.precision != "16-mixed":  # there the loss scale is found by trying
-            finite = finite & nn.utils.get_total_norm(gradients).isfinite()
-        broken = not bool(finite)
-        if trainer.world_size > 1:
-            broken = trainer.strategy.reduce_boolean_decision(broken, all=False)
-        if not broken:
-            return
-        message = self._report(trainer, pl_module)
-        if self.skipped >= self.skips:
-            raise UserError(message)
-        self.skipped += 1
-        log.warning("%s\nstep left out, %d of guards.skips=%d", message, self.skipped, self.skips)
-        for parameter in pl_module.detr.parameters():
-            parameter.grad = None
-        pl_module.log("train/skipped", float(self.skipped))
-
-    def _report(self, trainer: Trainer, detector: Any) -> str:
-        dataset = trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
-        samples = [dataset[key] for key in self.keys]
-        step, epoch = trainer.global_step, trainer.current_epoch
-        path = self.folder / f"step_{step}_process_{trainer.global_rank}.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        batch = detector.transfer_batch_to_device(collate(samples), torch.device("cpu"), 0)
-        names = [dataset.pairs[key.position].pair.name for key in self.keys]
-        torch.save({**batch._asdict(), "pairs": names, "epoch": epoch, "step": step}, path)
-        boxes = torch.cat([target["boxes"] for target in batch.targets])
-        named = list(detector.detr.named_parameters())
-        weights = _broken((name, p.detach()) for name, p in named)
-        gradients = _broken((name, p.grad) for name, p in named if p.grad is not None)
-        what = "loss" if self.finite is not None and not bool(self.finite) else "gradient"
-        lines = [
-            f"the {what} is not finite in epoch {epoch}, optimizer step {step}; the batch is in {path}",
-            f"  pairs: {', '.join(names)}",
-            f"  images: {_range(batch.images)}; boxes: {_range(boxes)}",
-            f"  weights that are not finite: {weights}",
-            f"  gradients that are not finite: {gradients}",
-            "  a lower learning rate, a longer warm-up, trainer.gradient_clip_val or "
-            "trainer.precision=32-true may help; guards.skips=n leaves out up to n such steps",
-        ]
-        return "\n".join(lines)
-
-
-def _range(values: Tensor) -> str:
-    if not values.numel():
-        return "none"
-    finite = values[values.isfinite()]
-    bad = values.numel() - finite.numel()
-    span = f"{float(finite.min()):.4g} to {float(finite.max()):.4g}" if len(finite) else "nothing finite"
-    return f"{span}, {bad} not finite" if bad else span
-
-
-def _broken(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    names = [name for name, values in tensors if not bool(values.isfinite().all())]
-    shown = ", ".join(names[:5]) or "none"
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
 def require_learning(stages: Iterable[Stage], groups: Sequence[RateGroup]) -> None:
@@ -203,12 +102,11 @@ class FirstBatchGuard(Callback):
         groups = [{**g, "lr": stage.rates.get(g["block"], 0.0) * g["multiple"]} for g in groups]
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
         labels = detector.labels(batch.targets)
-        images = batch.images.contiguous(memory_format=torch.channels_last)
         losses: list[float] = []
         with torch.random.fork_rng():
             for step in range(PATIENCE * self.steps + 1):
                 torch.manual_seed(0)  # the same dropout and denoising: only the weights differ
-                loss = detr(pixel_values=images, pixel_mask=batch.masks, labels=labels).loss
+                loss = detr(pixel_values=batch.images, pixel_mask=batch.masks, labels=labels).loss
                 losses.append(float(loss.detach()))
                 if step >= self.steps and min(losses[1:]) < losses[0]:
                     break

@@ -157,9 +157,8 @@ class KeptPrefix:
         detector, trainer = self.detector, self.detector.trainer
         plugin = trainer.precision_plugin
         batch = detector.transfer_batch_to_device(plugin.convert_input(samples), detector.device, 0)
-        images = batch.images.contiguous(memory_format=torch.channels_last)
         with plugin.forward_context():
-            return keep(detector.detr, cut, images, batch.masks)
+            return keep(detector.detr, cut, batch.images, batch.masks)
 
     def _recipe(
         self, cut: Cut, weights: str, layout: Layout, datasets: Sequence[MovedObjectDataset]

@@ -12,8 +12,9 @@ from detr_diff.choices import Cache
 from detr_diff.compose import compose
 from detr_diff.training.compilation import compile_model
 from detr_diff.training.gradient_checkpointing import checkpoint_gradients
-from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard
+from detr_diff.training.guards import FirstBatchGuard, SyncGuard
 from detr_diff.training.kept_prefix import KeptPrefix
+from detr_diff.training.non_finite_guard import NonFiniteGuard
 from detr_diff.training.run import build_trainer, follow_stages
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan

@@ -20,8 +20,9 @@ from detr_diff.training.checkpoints import LAST, newest
 from detr_diff.training.compilation import compile_model
 from detr_diff.training.detector import Detector
 from detr_diff.training.gradient_checkpointing import checkpoint_gradients
-from detr_diff.training.guards import FirstBatchGuard, NonFiniteGuard, SyncGuard, require_learning
+from detr_diff.training.guards import FirstBatchGuard, SyncGuard, require_learning
 from detr_diff.training.kept_prefix import KeptPrefix
+from detr_diff.training.non_finite_guard import NonFiniteGuard
 from detr_diff.training.place_callback import PlaceCallback
 from detr_diff.training.provenance import record_launch
 from detr_diff.training.results import Results
