@@ -10,7 +10,7 @@ from detr_diff.model.families import ClassLoss
 from detr_diff.training.box_overlap import overlap
 from detr_diff.training.class_loss import RECIPES, Recipe
 from detr_diff.training.decoder_layers import Layers, Predictions, every_layer, every_real_time_layer
-from detr_diff.training.loss_scale import BatchLoss, Divisors
+from detr_diff.training.loss_scale import BatchLoss, Divisors, Part
 from detr_diff.training.matcher import Match, Objects, denoising_match, match
 
 Labels = Sequence[Mapping[str, Tensor]]
@@ -84,12 +84,17 @@ class Criterion:
             # Said aloud: the query with the box that is no number might not be matched.
             per_object = per_object * torch.nan
         own = _divisors(layers, objects, getattr(config, "eos_coefficient", 1.0))
+        count = sum(objects.counts)
         by = {recipe.name: own.queries} if by_queries else {}
-        parts = {name: values[-1].detach() / by.get(name, own.objects) for name, values in sums.items()}
-        if self.class_loss is ClassLoss.varifocal:  # as transformers reports it, weighted
-            parts = {name: weights[name] * value for name, value in parts.items()}
-        else:
-            parts["cardinality_error"] = _cardinality_error(layers.logits[-1], objects, softmax=by_queries)
+        # Those of RT-DETR as transformers reports them, weighted.
+        scales = weights if self.class_loss is ClassLoss.varifocal else dict.fromkeys(sums, 1.0)
+        parts = {
+            name: Part(scales[name] * values[-1].detach(), by.get(name, count))
+            for name, values in sums.items()
+        }
+        if self.class_loss is not ClassLoss.varifocal:
+            errors = _cardinality_errors(layers.logits[-1], objects, softmax=by_queries)
+            parts["cardinality_error"] = Part(errors.sum(), len(errors))
         loss = BatchLoss(per_object, per_query, own, parts)
         return loss.divided(own), loss, None
 
@@ -114,7 +119,8 @@ class TransformersLoss:
         **named: Any,
     ) -> Result:
         """The loss of a batch; the arguments are those of a Criterion."""
-        own = Divisors(max(1, sum(len(label["class_labels"]) for label in labels)))
+        count = sum(len(label["class_labels"]) for label in labels)
+        own = Divisors(max(1, count))
         try:
             loss, losses, _ = self.loss_function(logits, labels, device, pred_boxes, *given, **named)
         except ValueError:
@@ -123,7 +129,8 @@ class TransformersLoss:
             # Its matcher refuses boxes that are no numbers.
             loss, losses = (logits.sum() + pred_boxes.sum()) * torch.nan, {}
         # Those of the other layers end in a number.
-        parts = {name: value.detach() for name, value in losses.items() if not name[-1].isdigit()}
+        last = {name: value.detach() for name, value in losses.items() if not name[-1].isdigit()}
+        parts = {name: Part(value * own.objects, count) for name, value in last.items()}
         return loss, BatchLoss(loss * own.objects, 0.0, own, parts), None
 
 
@@ -152,10 +159,10 @@ def _divisors(layers: Layers, objects: Objects, no_object_weight: float) -> Divi
 
 
 @torch.no_grad()
-def _cardinality_error(logits: Tensor, objects: Objects, *, softmax: bool) -> Tensor:
-    """How far the number of predicted objects is off, on average over the images, []."""
+def _cardinality_errors(logits: Tensor, objects: Objects, *, softmax: bool) -> Tensor:
+    """How far the number of predicted objects is off in each image, [B]."""
     found = logits.argmax(-1) < logits.shape[-1] - 1 if softmax else logits.amax(-1).sigmoid() > 0.5
     counts = torch.zeros(len(logits), device=logits.device).index_add_(
         0, objects.images, torch.ones_like(objects.boxes[:, 0])
     )
-    return (found.sum(1) - counts).abs().mean()
+    return (found.sum(1) - counts).abs()

@@ -30,7 +30,7 @@ from detr_diff.model.prefix import deepest_cut, replay
 from detr_diff.model.selection import ParameterNames
 from detr_diff.training.criterion import give_loss
 from detr_diff.training.ema import WeightAverage
-from detr_diff.training.loss_scale import BatchLoss, Divisors
+from detr_diff.training.loss_scale import BatchLoss, Divisors, EpochLoss
 from detr_diff.training.rates import set_rates
 from detr_diff.training.stages import Stage, StagePlan, Timeline
 
@@ -101,6 +101,7 @@ class Detector(LightningModule):
         self.divisors = Divisors(1)
         self.gradient_norm: Tensor | None = None  # where a guard has worked it out already
         self.metrics = DetectionMetrics(self.names)
+        self.losses = EpochLoss()
         # Counted over an epoch, so an epoch that is resumed in the middle must know it.
         self.unaligned = SumMetric()
         self.unaligned.persistent(True)
@@ -157,10 +158,7 @@ class Detector(LightningModule):
             self.log_dict(rates)
 
     def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
         norm, self.gradient_norm = self.gradient_norm, None
         if norm is None or not gradient_clip_val or gradient_clip_algorithm == "value":
@@ -196,14 +194,14 @@ class Detector(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.metrics.reset()
+        self.losses.reset()
 
-    def on_test_epoch_start(self) -> None:
-        self.metrics.reset()
+    on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
         figures, self.sweep = self.metrics.compute()
         self.score_threshold.fill_(figures["score_threshold"])
-        self.log_dict({f"val/{key}": value for key, value in figures.items()})
+        self.log_dict({f"val/{key}": value for key, value in (figures | self.losses.compute()).items()})
 
     def on_validation_end(self) -> None:
         if not self.trainer.sanity_checking:
@@ -213,7 +211,7 @@ class Detector(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         figures, self.sweep = self.metrics.compute(self.threshold)
-        self.log_dict({f"test/{key}": value for key, value in figures.items()})
+        self.log_dict({f"test/{key}": value for key, value in (figures | self.losses.compute()).items()})
 
     @property
     def threshold(self) -> float:
@@ -247,14 +245,16 @@ class Detector(LightningModule):
         return math.ceil(batches / self.trainer.accumulate_grad_batches)
 
     def _forward(self, batch: Batch, split: str) -> tuple[BatchLoss, Any]:
-        """The loss of the model's output, logged under the name of the split, and the output."""
+        """The loss of the model's output, logged or added to that of the epoch, and the output."""
         model = self.detr if split == "train" else self.evaluated
         output = self._output(model, batch, labels=self.labels(batch.targets))
         loss: BatchLoss = output.loss_dict
-        figures = {f"{split}/{key}": value for key, value in loss.parts.items()}
-        figures[f"{split}/loss"] = output.loss.detach()
-        counted, whole = contents(batch).samples, split != "train"
-        self.log_dict(figures, batch_size=counted, on_epoch=whole, sync_dist=whole)
+        counted = contents(batch)
+        if split == "train":
+            figures = {f"train/{key}": part.mean for key, part in loss.parts.items()}
+            self.log_dict({**figures, "train/loss": output.loss.detach()}, batch_size=counted.samples)
+        else:
+            self.losses.update(loss, counted)
         return loss, output
 
     def labels(self, targets: Sequence[Mapping[str, Tensor]]) -> Predictions:

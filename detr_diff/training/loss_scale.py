@@ -1,8 +1,12 @@
-"""The loss of a batch, and its part of the loss of a whole optimizer step."""
+"""The loss of a batch, its part of the loss of an optimizer step, and the loss of many batches."""
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torchmetrics import Metric
+
+from detr_diff.data.dataset import Contents
 
 
 class Divisors(NamedTuple):
@@ -29,6 +33,23 @@ class Divisors(NamedTuple):
         return cls(max(1.0, objects), weight)
 
 
+class Part(NamedTuple):
+    """A figure of the last decoder layer.
+
+    Attributes:
+        total: Of the batch, [].
+        over: What it is divided by.
+    """
+
+    total: Tensor
+    over: float
+
+    @property
+    def mean(self) -> Tensor:
+        """The figure of the batch alone."""
+        return self.total / max(1.0, self.over)
+
+
 class BatchLoss(NamedTuple):
     """The loss of a batch, summed up and not yet divided.
 
@@ -40,13 +61,13 @@ class BatchLoss(NamedTuple):
         per_object: The sum of what is divided by the number of objects, [].
         per_query: The sum of what is divided by the weights of the queries, [].
         own: The divisors of the batch itself.
-        parts: Figures of the last decoder layer, divided by those of the batch.
+        parts: Figures of the last decoder layer.
     """
 
     per_object: Tensor
     per_query: Tensor | float
     own: Divisors
-    parts: dict[str, Tensor]
+    parts: dict[str, Part]
 
     def divided(self, by: Divisors) -> Tensor:
         """The loss with these divisors, []."""
@@ -60,3 +81,50 @@ class BatchLoss(NamedTuple):
             samples: Of the batch; 0 where it is padding, which adds nothing.
         """
         return self.divided(step) * float(samples > 0)
+
+
+class EpochLoss(Metric):
+    """The loss of many batches, and its parts, as if they had been one: their size changes nothing."""
+
+    per_object: Tensor
+    per_query: Tensor
+    objects: Tensor
+    queries: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: list[str] = []
+        for name in ("per_object", "per_query", "objects", "queries"):
+            self._sum(name)
+
+    def update(self, loss: BatchLoss, counted: Contents) -> None:
+        """Take a batch in.
+
+        Args:
+            loss: Of the batch.
+            counted: What it holds; padding adds nothing.
+        """
+        if not counted.samples:
+            return
+        self.per_object += loss.per_object.detach()
+        self.per_query += torch.as_tensor(loss.per_query).detach()
+        self.objects += counted.objects
+        self.queries += loss.own.queries
+        for name, part in loss.parts.items():
+            if name not in self._names:
+                self._names.append(name)
+                self._sum(f"{name}_total")
+                self._sum(f"{name}_over")
+            getattr(self, f"{name}_total").add_(part.total)
+            getattr(self, f"{name}_over").add_(part.over)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures by their names; that of all is `loss`."""
+        by_objects = self.per_object / self.objects.clamp(min=1)
+        figures = {"loss": by_objects + self.per_query / self.queries.clamp(min=1)}
+        for name in self._names:
+            figures[name] = getattr(self, f"{name}_total") / getattr(self, f"{name}_over").clamp(min=1)
+        return figures
+
+    def _sum(self, name: str) -> None:
+        self.add_state(name, torch.zeros((), device=self.device), "sum")

@@ -6,10 +6,11 @@ import pytest
 import torch
 import yaml
 
+from detr_diff.data.dataset import Contents
 from detr_diff.model.families import family
 from detr_diff.model.load import load_model
 from detr_diff.training.criterion import give_loss
-from detr_diff.training.loss_scale import BatchLoss, Divisors
+from detr_diff.training.loss_scale import BatchLoss, Divisors, EpochLoss
 from tests.conftest import ROOT
 
 COUNTS = [12, 0, 1, 0, 7, 1, 0, 0]  # objects of each image: box counts that differ wildly
@@ -77,3 +78,28 @@ def test_padding_counts_for_nothing() -> None:
     step = Divisors.of(objects=3, queries=20, no_object_weight=0.1)
     assert float(loss.part(step, samples=0)) == 0.0
     assert float(loss.part(step, samples=1)) == pytest.approx(5 / 3 + 2 / (0.1 * 17 + 3))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("sizes", [[1] * 8, [3, 3, 2], [8]])
+@torch.no_grad()
+def test_the_loss_of_an_epoch_does_not_know_the_size_of_its_batches(name: str, sizes: list[int]) -> None:
+    model: Any = model_of(name)
+    images, labels = batch(name)
+    whole = model(pixel_values=images, labels=labels)  # as the library computes it
+    give_loss(model, family(name).class_loss)
+    found, end = EpochLoss(), 0
+    for size in sizes:
+        group, end = slice(end, end + size), end + size
+        loss = model(pixel_values=images[group], labels=labels[group]).loss_dict
+        found.update(loss, Contents(sum(COUNTS[group]), size))
+        found.update(loss, Contents(0, 0))  # padding
+    figures = found.compute()
+    torch.testing.assert_close(figures.pop("loss"), whole.loss, rtol=1e-5, atol=1e-5)
+    last = {key: value for key, value in whole.loss_dict.items() if not key[-1].isdigit()}
+    assert set(figures) <= set(last)
+    assert {"loss_bbox", "loss_giou"} < set(figures)
+    for key, value in figures.items():
+        torch.testing.assert_close(value, last[key], rtol=1e-5, atol=1e-5, check_dtype=False, msg=key)
+    found.reset()
+    assert float(found.compute()["loss"]) == 0.0
