@@ -72,7 +72,7 @@ def fill(dataset: MovedObjectDataset, store: DiskCache | MemoryCache) -> None:
         dataset: Gets the cache.
         store: Where frames are kept; what finds no room there is prepared each time.
     """
-    cache = FrameCache(dataset.pairs.contents[dataset.pairs.rows])
+    cache = FrameCache(dataset.contents())
     fill_from(cache, store, lambda missing: _prepared(dataset, missing.tolist()), "filling the cache")
     left = len(cache.missing())
     if left:

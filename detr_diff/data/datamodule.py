@@ -111,6 +111,7 @@ class MovedObjectDataModule(LightningDataModule):
         # kept; training sets these.
         self.batch_size_at: Callable[[int], int | None] = lambda epoch: None
         self.augment_at: Callable[[int], Augment | None] = lambda epoch: None
+        self.augment_of_stages: Sequence[Augment | None] = (None,)
         self.kept_at: Callable[[int], Mapping[str, KeptOutputs]] = lambda epoch: {}
         self._loaders: dict[str, Reused[Any]] = {"train": Reused(), "val": Reused()}
 
@@ -194,8 +195,12 @@ class MovedObjectDataModule(LightningDataModule):
             return
         recipe = self.datasets["all"].recipe()
         store = open_store(Cache(settings.cache), settings.cache_dir, settings.cache_gb, recipe)
+        varied = any(self._strength(own) != NO_AUGMENTATION for own in self.augment_of_stages)
         for split in splits:
-            fill(self.datasets[split], store)
+            dataset = self.datasets[split]
+            # More channels than frames have would make the cache larger.
+            dataset.keeps_diff = self.comparison.diff.channels == 3 and not (varied and split == "train")
+            fill(dataset, store)
 
     def require(self, *splits: str) -> None:
         """Refuse to go on without pairs in these splits.

@@ -125,6 +125,7 @@ def follow_stages(data: MovedObjectDataModule, detector: Detector, kept: KeptPre
     """Let the training data of an epoch be as the stage of that epoch says."""
     data.batch_size_at = lambda epoch: detector.timeline.at_epoch(epoch).stage.batch_size
     data.augment_at = lambda epoch: detector.timeline.at_epoch(epoch).stage.augment
+    data.augment_of_stages = [stage.augment for stage in detector.plan.stages]
     data.kept_at = kept.at
 
 

@@ -18,9 +18,7 @@ from lightning import seed_everything
 
 from detr_diff.bench.clock import Clock, memory
 from detr_diff.bench.turns import Turns
-from detr_diff.choices import Cache
 from detr_diff.compose import compose
-from detr_diff.data.cache import fill, open_store
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.dataset import collate
 from detr_diff.data.sprites import NAMES
@@ -103,8 +101,8 @@ def loading(job: Job, turns: Turns, folder: Path) -> None:
     """
     training = Training(job, None, folder, 1)
     detector, dataset = training.detector, training.data.datasets["train"]
-    if job["cache"] != Cache.off:
-        fill(dataset, open_store(Cache(job["cache"]), str(folder), 20.0, dataset.recipe()))
+    training.data.settings.cache = job["cache"]  # whatever the user's settings say
+    training.fill_cache("train")
     turns.ready(pixels=list(*dataset.sizes()))
     for _ in range(job["turns"]):
         turns.begin()

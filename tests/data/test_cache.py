@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import RTDetrImageProcessor
 
-from detr_diff.choices import Diff, Registration
+from detr_diff.choices import Augment, Diff, Registration
 from detr_diff.data import frame_cache
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.dataset import MovedObjectDataset
@@ -38,11 +38,12 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def module(root: Path, cache: str = "disk", **settings: Any) -> MovedObjectDataModule:
     comparison = settings.pop("comparison", Comparison(Diff.stack))
+    splits = settings.pop("splits", ("train", "val", "test"))
     given = {"split_by": "scene", "test": 0.2, "cache_dir": str(root.parent / "cache"), **settings}
     processor = given.pop("processor", PROCESSOR)
     data = MovedObjectDataModule(str(root), NAMES, processor, comparison, cache=cache, **given)
     data.setup()
-    data.fill_cache("train", "val", "test")
+    data.fill_cache(*splits)
     return data
 
 
@@ -69,11 +70,24 @@ def prepared(data: MovedObjectDataModule, monkeypatch: pytest.MonkeyPatch) -> li
 
 @pytest.mark.parametrize("cache", ["disk", "memory"])
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("registration", [Registration.none, Registration.phase])
+@pytest.mark.parametrize(
+    ("augment", "comparison"),
+    [
+        ("strong", Comparison(Diff.stack)),
+        ("strong", Comparison(Diff.stack, Registration.phase)),
+        ("strong", Comparison(Diff.abs)),
+        ("none", Comparison(Diff.tolerant, Registration.phase, light_compensation=True)),
+    ],
+)
 def test_cached_samples_are_bit_identical(
-    root: Path, cache: str, workers: int, registration: Registration, monkeypatch: pytest.MonkeyPatch
+    root: Path,
+    cache: str,
+    workers: int,
+    augment: str,
+    comparison: Comparison,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = {"augment": "strong", "comparison": Comparison(Diff.stack, registration)}
+    settings = {"augment": augment, "comparison": comparison}
     plain = module(root, "off", **settings)
     cached = module(root, cache, num_workers=workers, **settings)
     decoded = prepared(cached, monkeypatch)
@@ -99,10 +113,45 @@ def test_augmentation_does_not_change_what_is_kept(root: Path, cache: str) -> No
         assert torch.equal(dataset.cache.get(index).pixels, pixels)  # type: ignore[union-attr]
 
 
-def test_a_second_job_prepares_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module(root)
+@pytest.mark.parametrize("diff", [Diff.stack, Diff.signed])
+def test_a_second_job_prepares_nothing(root: Path, diff: Diff, monkeypatch: pytest.MonkeyPatch) -> None:
+    module(root, comparison=Comparison(diff))
     monkeypatch.setattr(MovedObjectDataset, "prepare", lambda *_: pytest.fail("prepared again"))
-    module(root)
+    module(root, comparison=Comparison(diff))
+
+
+@pytest.mark.parametrize(
+    ("diff", "augment", "of_stages", "kept"),
+    [
+        (Diff.abs, "none", (None,), {"train": 1, "val": 1}),  # frames, or the one diff image
+        (Diff.abs, "light", (None,), {"train": 2, "val": 1}),
+        (Diff.abs, "none", (None, "strong"), {"train": 2, "val": 1}),
+        (Diff.abs, "light", ("none",), {"train": 1, "val": 1}),
+        (Diff.stack, "none", (None,), {"train": 2, "val": 2}),
+    ],
+)
+def test_what_no_epoch_varies_is_compared_before_it_is_kept(
+    root: Path, diff: Diff, augment: str, of_stages: tuple[str | None, ...], kept: dict[str, int]
+) -> None:
+    data = module(root, "off", comparison=Comparison(diff), augment=augment)
+    data.settings.cache = "disk"
+    data.augment_of_stages = [None if own is None else Augment(own) for own in of_stages]
+    data.fill_cache("train", "val")
+    for split, number in kept.items():
+        cache = data.datasets[split].cache
+        assert cache is not None
+        frames = cache.get(0)
+        assert frames is not None
+        assert len(frames.pixels) == number
+
+
+@pytest.mark.parametrize("other", [Diff.signed, Diff.tolerant])
+def test_a_kept_diff_is_not_taken_for_another(root: Path, other: Diff) -> None:
+    module(root, comparison=Comparison(Diff.abs))
+    assert_same(
+        module(root, "off", comparison=Comparison(other)).datasets["val"],
+        module(root, comparison=Comparison(other)).datasets["val"],
+    )
 
 
 def test_a_moved_data_set_is_found_by_its_contents(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +187,8 @@ def test_other_settings_have_their_own_entries(root: Path, other: dict[str, Any]
 def test_another_diff_uses_the_same_entries(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module(root)
     monkeypatch.setattr(MovedObjectDataset, "prepare", lambda *_: pytest.fail("prepared again"))
-    module(root, comparison=Comparison(Diff.tolerant, light_compensation=True), augment="strong")
+    comparison = Comparison(Diff.tolerant, light_compensation=True)
+    module(root, comparison=comparison, augment="strong", splits=["train"])
 
 
 def shards(root: Path) -> list[Path]:
