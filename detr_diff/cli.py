@@ -1,13 +1,13 @@
 """`detr-diff <verb> [key=value ...]`. Imports nothing heavy before the verb runs."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from detr_diff import __version__
 from detr_diff.errors import SettingError, UserError, nearest
+from detr_diff.grammar import literal, quoted
 
 VERBS = {
     "train": "train a DETR on frame pairs, evaluate it, write runs/<run_name>/",
@@ -57,6 +57,9 @@ def told(run: Callable[[], object], traceback: bool) -> int:
             raise
         _tell(str(error), silent)
         return error.exit_code
+    except BrokenPipeError:  # the reader, as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         _tell("interrupted", silent)
         return 130
@@ -72,7 +75,7 @@ def told(run: Callable[[], object], traceback: bool) -> int:
 
 def _tell(message: str, silent: bool) -> None:
     if not silent:
-        print(f"detr-diff: {message}", file=sys.stderr)
+        print(f"detr-diff: {message.lstrip()}", file=sys.stderr)
 
 
 def _run(words: list[str]) -> int:
@@ -94,6 +97,8 @@ def _run(words: list[str]) -> int:
 
     from detr_diff.compose import compose, require_paths
 
+    if not sweep:
+        overrides = [literal(word) for word in overrides]
     settings = compose(verb.replace(" ", "_"), overrides, sweep)
     if sweep and verb != "train":
         raise SettingError(f"--multirun: only train can sweep, not {verb}")
@@ -133,7 +138,7 @@ def _named(words: list[str], key: str) -> list[str]:
         return words
     if given := next((word for word in others if word.startswith(f"{key}=")), None):
         raise SettingError(f"{given}: the folders are already given as {' '.join(folders)}")
-    return [f"{key}=[{','.join(map(_quoted, folders))}]", *others]
+    return [f"{key}=[{','.join(map(quoted, folders))}]", *others]
 
 
 def _quoted_items(word: str, key: str) -> str:
@@ -147,13 +152,7 @@ def _quoted_items(word: str, key: str) -> str:
             items.append("")
         else:
             items[-1] += letter
-    return f"{key}=[{','.join(_quoted(item.strip()) for item in items if item.strip())}]"
-
-
-def _quoted(text: str) -> str:
-    """As a value in Hydra's grammar that means nothing but itself."""
-    # Hydra takes a backslash for itself unless a quote follows.
-    return "'{}'".format(re.sub(r"(\\*)('|$)", lambda o: o[1] * 2 + ("\\'" if o[2] else ""), text))
+    return f"{key}=[{','.join(quoted(item.strip()) for item in items if item.strip())}]"
 
 
 def _overrides(words: list[str]) -> list[str]:

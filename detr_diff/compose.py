@@ -43,6 +43,11 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
     parsed = [_parse(text) for text in overrides]
     if sweep:
         parsed = [_first_value(override) for override in parsed]
+    if several := next((override for override in parsed if override.is_sweep_override()), None):
+        raise SettingError(
+            f"{several.input_line}: several values, which train --multirun tries one after the other; a "
+            "value with a comma in it has quotes inside those of the shell"
+        )
     _require_fitting(verb, parsed)
     lines = [str(override.input_line) for override in parsed]
     register_schemas()
@@ -55,10 +60,10 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
             raise SettingError(_unknown_setting(verb, parsed, error)) from error
         except (HydraException, OmegaConfBaseException) as error:
             raise SettingError(str(error).splitlines()[0]) from error
-    missing = sorted(OmegaConf.missing_keys(settings))
-    if missing:
-        raise SettingError(f"not given: {', '.join(f'{key}=...' for key in missing)}")
     try:
+        missing = sorted(OmegaConf.missing_keys(settings))
+        if missing:
+            raise SettingError(f"not given: {', '.join(f'{key}=...' for key in missing)}")
         OmegaConf.resolve(settings)
     except OmegaConfBaseException as error:
         raise SettingError(str(error).splitlines()[0]) from error
@@ -79,6 +84,8 @@ def _hydra() -> Iterator[None]:
 def require_paths(settings: DictConfig) -> None:
     """Refuse a checkpoint or data folder that is not there, before anything heavy is imported."""
     checkpoint = OmegaConf.select(settings, "ckpt_path")
+    if checkpoint is not None and (best := Path(checkpoint) / "checkpoints/best.ckpt").is_file():
+        raise SettingError(f"ckpt_path={checkpoint}: a run folder, did you mean {best}?")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise SettingError(f"ckpt_path={checkpoint}: no such file")
     root = OmegaConf.select(settings, "data.root")
@@ -95,10 +102,13 @@ def plain(settings: DictConfig) -> dict[str, Any]:
 
 def _parse(text: str) -> Override:
     try:
-        return OverridesParser.create().parse_override(text)
+        override = OverridesParser.create().parse_override(text)
     except HydraException as error:
         reason = str(error).splitlines()[0]
         raise SettingError(f"{text!r} is not of the form key=value: {reason}") from error
+    if not override.key_or_group:
+        raise SettingError(f"{text!r} is not of the form key=value: no key")
+    return override
 
 
 def _first_value(override: Override) -> Override:

@@ -21,7 +21,9 @@ def verb_help(verb: str, what: str, groups: tuple[str, ...], folders: str | None
     lines = [f"usage: detr-diff {verb}{words} [key=value ...]{flags} [--config-dir DIR]", "", what, ""]
     for group in groups:
         lines.append(f"{group}=")
-        lines += [f"  {name:<16}{text}" for name, text in choices(group, verb).items()]
+        explained = choices(group, verb)
+        width = max(16, 2 + max(map(len, explained)))
+        lines += [f"  {name:<{width}}{text}" for name, text in explained.items()]
         lines.append("")
     lines += _explained(CONF / f"{verb.replace(' ', '_')}.yaml", groups)
     return "\n".join(lines)

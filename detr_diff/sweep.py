@@ -40,8 +40,10 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
         The exit code: 1 when a job of a multirun failed.
 
     Raises:
-        SettingError: The run exists already.
+        SettingError: The run exists already, or its name is none.
     """
+    if not settings.run_name or ".." in Path(settings.run_name).parts or not Path(settings.run_name).name:
+        raise SettingError(f"run_name={settings.run_name}: the name of a folder in {settings.runs}/")
     folder = Path(settings.runs) / settings.run_name
     if has_results(folder) and not settings.resume:
         raise SettingError(

@@ -93,6 +93,11 @@ def test_help_explains_every_setting(cli: Callable) -> None:
         ("data export format=foo", "format=foo: Invalid value 'foo', expected one of [coco, yolo]"),
         ("data synth out=x scenes=9 pairs=3", "scenes=9: at most the number of pairs, 3"),
         ("data check data.root=none", "data.root=none: no such folder"),
+        ("data check data.root=a(b)'#=ä/日本", "data.root=a(b)'#=ä/日本: no such folder"),
+        ("data check data.root=a,b", "data.root=a,b: several values, which train --multirun tries"),
+        ("train seed=0,1", "seed=0,1: several values, which train --multirun tries one after the other"),
+        ("train =3", "'=3' is not of the form key=value: no key"),
+        ("train data.root=a${b}", "Interpolation key 'b' not found"),
     ],
 )
 def test_a_mistake_gets_one_clear_line(

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,28 @@ def test_another_data_set_is_evaluated_whole(run_dir: Path, tmp_path: Path, cli:
     assert result.code == 0, result.err
     figures = json.loads((tmp_path / "run/evaluation/d-all/evaluation.json").read_text())
     assert figures["pairs"] == 6
+
+
+def test_a_whole_data_set_needs_no_scenes(
+    run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    """The run was split by scene; where all is evaluated, nothing is split."""
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+        for path in sorted((data_root / name).rglob("*.*"))[:8]:
+            (tmp_path / name / path.name).symlink_to(path)
+    shutil.copy(data_root / "dataset.yaml", tmp_path)
+    words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt", f"data.root={tmp_path}"]
+    result = cli(*words, f"out={tmp_path / 'out'}", "data.on_error=skip")
+    assert result.code == 0, result.err
+    result = cli(*words, f"out={tmp_path / 'test'}", "data.on_error=skip", "split=test")
+    assert (result.code, "has no scene; set data.scene" in result.err) == (2, True)
+
+
+def test_a_run_folder_is_no_checkpoint(run_dir: Path, cli: Callable) -> None:
+    result = cli("evaluate", f"ckpt_path={run_dir}")
+    assert result.code == 2
+    assert f"a run folder, did you mean {run_dir}/checkpoints/best.ckpt?" in result.err
 
 
 def test_a_shaken_camera_is_aligned(run_dir: Path, tmp_path: Path, cli: Callable) -> None:

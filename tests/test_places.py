@@ -10,8 +10,8 @@ import torch
 from torchvision.ops import box_convert
 
 from detr_diff.cli import main
+from detr_diff.data.batch import Batch
 from detr_diff.data.check import check
-from detr_diff.data.dataset import Batch
 from detr_diff.data.discovery import discover
 from detr_diff.data.sprites import NAMES
 from detr_diff.training.detector import Detector

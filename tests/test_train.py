@@ -10,6 +10,11 @@ import torch
 import yaml
 from PIL import Image
 
+from detr_diff.choices import SplitBy
+from detr_diff.data.check import check
+from detr_diff.data.description import read_description
+from detr_diff.data.discovery import discover
+from detr_diff.data.split import split_pairs
 from detr_diff.evaluation.record import Record
 from tests.conftest import TINY
 
@@ -247,8 +252,66 @@ def test_a_run_without_validation_is_refused(data_root: Path, tmp_path: Path, cl
     words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}"]
     result = cli("train", *words, "trainer.check_val_every_n_epoch=3")
     assert (result.code, "no validation in 2 epochs" in result.err) == (2, True)
-    result = cli("train", *words, "+trainer.max_steps=1")
-    assert (result.code, "ended without a validation" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: without a validation there is no best"),
+        ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be learnt"),
+        ("+trainer.max_steps=3", "trainer.max_steps=3: not taken; stages.<name>.epochs says how long"),
+        ("+trainer.max_time=00:00:01:00", "trainer.max_time=00:00:01:00: not taken; stages.<name>.epochs"),
+        ("+trainer.fast_dev_run=true", "trainer.fast_dev_run=True: not taken; a short run: data.subset=8"),
+        ("trainer.max_epochs=9", "trainer.max_epochs=9: from 1 to 2, the epochs of all stages"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: from 1 to 2"),
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0: a number from 1"),
+        ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: a number from 0"),
+        ("seed=-1", "seed=-1: a number from 0 to 4294967295"),
+        ("ema.decay=1.0", "ema.decay=1.0: a number from 0 to below 1"),
+        ("optimizer.weight_decay=nan", "optimizer.weight_decay=nan: a number from 0"),
+        ("early_stopping.min_delta=-1", "early_stopping.min_delta=-1.0: a number from 0"),
+        ("overlays=-1", "overlays=-1: a number from 0"),
+        ("stages.first.lr=nan", "stages.first.lr.all=nan: a number from 0"),
+        ("run_name=", "run_name=: the name of a folder in"),
+        ("run_name=..", "run_name=..: the name of a folder in"),
+        (
+            "checkpoint.monitor=val/mapp",
+            "checkpoint.monitor=val/mapp: not a figure of validation, did you mean",
+        ),
+        (
+            "early_stopping.monitor=val/f2",
+            "early_stopping.monitor=val/f2: not a figure of validation, did you",
+        ),
+    ],
+)
+def test_what_would_end_without_a_result_is_refused(
+    setting: str, message: str, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    result = cli("train", *TINY, f"data.root={data_root}", f"runs={tmp_path}", setting)
+    assert result.code == 2
+    assert message in result.err
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_best_checkpoint_needs_objects_in_validation(
+    data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    root = Path(shutil.copytree(data_root, tmp_path / "data"))
+    words = ("train", *TINY, f"data.root={root}", f"runs={tmp_path}", "data.test=0", "trainer.max_epochs=1")
+    pairs = check(discover(root), read_description(root).names).pairs.frame_pairs()
+    splits = split_pairs(pairs, SplitBy.scene, 0.2, 0.0, 0)
+    for pair, split in zip(pairs, splits, strict=True):
+        if split == "val":
+            pair.label.write_text("")
+    result = cli(*words)
+    assert result.code == 2
+    assert f"pairs of the val split of {root}: checkpoint.monitor=val/map is no number then" in result.err
+    assert cli(*words, "checkpoint.monitor=val/loss", "run_name=by_loss").code == 0
+    for pair in pairs:
+        pair.label.write_text("")
+    result = cli(*words, "checkpoint.monitor=val/loss", "run_name=nothing")
+    assert (result.code, "the train split" in result.err) == (2, True)
+    assert "there is nothing to learn" in result.err
 
 
 def test_a_wrong_trainer_argument_is_named(data_root: Path, tmp_path: Path, cli: Callable) -> None:

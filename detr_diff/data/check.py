@@ -50,8 +50,9 @@ class CheckReport:
             lines = "\n".join(f"  {problem}" for problem in self.problems)
             count = f"{len(self.problems)} problems in {root}"
             if on_error is OnError.refuse:
-                advice = f"mend them, or leave {self.left_out} pairs out with data.on_error=skip"
-                raise DataError(f"{lines}\n{count}; {advice}")
+                number = f"{self.left_out} pair{'s' if self.left_out != 1 else ''}"
+                skip = f", or leave {number} out with data.on_error=skip" if self.pairs else ""
+                raise DataError(f"{lines}\n{count}; mend them{skip}")
             log.warning("%s\n%s: %d pairs are left out", lines, count, self.left_out)
         if not self.pairs:
             raise DataError(f"no usable frame pair in {root}")

@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader
 
 from detr_diff.choices import Augment, Cache, OnError, Places, SplitBy
 from detr_diff.data.augment import NO_AUGMENTATION, STRENGTHS, Strength
+from detr_diff.data.batch import Samples, collate
 from detr_diff.data.cache import fill, open_store
 from detr_diff.data.check import CheckReport, check
 from detr_diff.data.convention import warn_of_symmetric_diff
-from detr_diff.data.dataset import MovedObjectDataset, Samples, collate
+from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover

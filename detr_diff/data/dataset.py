@@ -2,10 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detr_diff.data.augment import NO_AUGMENTATION, Sample, Strength, augment
+from detr_diff.data.batch import Target
 from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.disturbance import Disturbing
 from detr_diff.data.frame_cache import FrameCache, Frames
@@ -25,54 +25,6 @@ from detr_diff.data.sampler import SampleKey, seed_for
 from detr_diff.errors import UserError
 
 PREPARED_BY = ("opencv-python-headless", "torchvision", "transformers", "detr-diff")
-
-Target = dict[str, Tensor]
-
-
-class Contents(NamedTuple):
-    """How many objects and how many samples."""
-
-    objects: int
-    samples: int
-
-
-class Samples(NamedTuple):
-    """What a loader hands over: a batch whose images are still as they are kept.
-
-    Attributes:
-        images: uint8 [C, h, w] each, see MovedObjectDataset.
-        targets: One dict a sample: boxes float [N, 4] cxcywh in [0, 1], class_labels int64 [N],
-            places int64 [N] (0 before, 1 after, -1 unknown), objects int64 [N] (number, -1 unknown),
-            size int64 [2] (height and width of the frames in pixels), index int64 [1] (position
-            in the data set), padding bool [1] (True: not to be counted); with registration also
-            aligned bool [1] (False: it gave up).
-        multiple: Height and width of the batch are to be multiples of it.
-        window: In training, what all batches of the optimizer step hold together.
-    """
-
-    images: list[Tensor]
-    targets: list[Target]
-    multiple: int = 1
-    window: Contents | None = None
-
-
-class Batch(NamedTuple):
-    """What the model gets, see `batched`.
-
-    Attributes:
-        images: float [B, C, H, W], normalised, padded at the right and at the bottom with zeros.
-        masks: bool [B, H, W], True on the picture.
-        targets: As in Samples.
-        window: As in Samples.
-        kept: What the frozen part of the model made of the images, tensors [B, ...]. The images
-            then have a size but no channels, and the masks are empty.
-    """
-
-    images: Tensor
-    masks: Tensor
-    targets: list[Target]
-    window: Contents | None = None
-    kept: list[Tensor] | None = None
 
 
 class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
@@ -292,20 +244,3 @@ def _require_boxes(boxes: Tensor, most: int | None, name: str) -> None:
         raise UserError(f"{name}: box {wrong} (cx, cy, w, h): numbers from 0 to 1, w and h above 0")
     if most is not None and len(boxes) > most:
         raise UserError(f"{name}: {len(boxes)} objects, but only {most} queries")
-
-
-def collate(samples: Sequence[tuple[Tensor, Target]], multiple: int = 1) -> Samples:
-    """Samples as they come; no pixel is copied.
-
-    Args:
-        samples: Images uint8 [C, h, w] and targets.
-        multiple: Height and width of the batch are to be multiples of it.
-    """
-    images, targets = zip(*samples, strict=True)
-    return Samples(list(images), list(targets), multiple)
-
-
-def contents(batch: Samples | Batch) -> Contents:
-    """What a batch holds beside padding."""
-    counted = [target for target in batch.targets if not target["padding"]]
-    return Contents(sum(len(target["class_labels"]) for target in counted), len(counted))

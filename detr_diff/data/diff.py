@@ -69,8 +69,8 @@ def diff_image(before: Tensor, after: Tensor, diff: Diff, light_compensation: bo
 
 def abs_diff(before: Tensor, after: Tensor) -> Tensor:
     """|after - before| per channel; 0 where nothing changed."""
-    # One pass where torch needs three.
-    return torch.from_numpy(cv2.absdiff(before.numpy(), after.numpy()))
+    # One pass where torch needs three. OpenCV drops a last side of 1.
+    return torch.from_numpy(cv2.absdiff(before.numpy(), after.numpy())).view(before.shape)
 
 
 def tolerant_diff(before: Tensor, after: Tensor) -> Tensor:

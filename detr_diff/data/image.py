@@ -12,6 +12,8 @@ from torch import Tensor
 cv2.setNumThreads(0)
 
 
+SMALLEST = 2  # pixels; what is thinner cannot be resized in proportion
+
 # A JPEG can be decoded at these shares of its size, for a part of the cost (OpenCV's flags).
 REDUCED = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
@@ -58,6 +60,8 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if min(width, height) < SMALLEST:
+                return f"{width}x{height} pixels, at least {SMALLEST}x{SMALLEST} expected"
             if image.mode[0] in "IF":
                 return f"{image.mode} pixels, 8 bits a channel expected"
             if image.format == "PNG":

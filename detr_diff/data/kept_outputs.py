@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detr_diff.data.augment import NO_AUGMENTATION
+from detr_diff.data.batch import Batch, Samples, Target, collate
 from detr_diff.data.cache import MemoryCache, fill_from
 from detr_diff.data.check import REMEMBERED, content
-from detr_diff.data.dataset import Batch, MovedObjectDataset, Samples, Target, collate
+from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.frame_cache import FrameCache, Frames
 from detr_diff.data.image import digest

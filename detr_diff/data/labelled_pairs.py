@@ -78,6 +78,10 @@ class LabelledPairs(Sequence[LabelledPair]):
         """Some of them; the columns are shared."""
         return replace(self, rows=self.rows[np.asarray(positions, np.int64)])
 
+    def objects_in_all(self) -> int:
+        """How many objects all pairs have together."""
+        return int((self.box_ends[self.rows + 1] - self.box_ends[self.rows]).sum())
+
     def without_place(self) -> FramePair | None:
         """The first pair with an object whose label says no place; None when every label says it."""
         unknown = np.concatenate([[0], np.cumsum(self.places < 0)])

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from detr_diff.data.dataset import Batch, Samples
+from detr_diff.data.batch import Batch, Samples
 from detr_diff.data.resizing import ImageProcessor, input_size, resized
 
 

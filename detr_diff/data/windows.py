@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from detr_diff.data.dataset import Batch, Contents, Samples, contents
+from detr_diff.data.batch import Batch, Contents, Samples, contents
 
 
 class Windows:

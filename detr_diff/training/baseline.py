@@ -7,7 +7,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from detr_diff.data.dataset import Samples
+from detr_diff.data.batch import Samples
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import Sweep

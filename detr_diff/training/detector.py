@@ -12,7 +12,7 @@ from torch.optim import AdamW
 from torchmetrics import SumMetric
 
 from detr_diff.choices import Normalize
-from detr_diff.data.dataset import Batch, Contents, Samples, contents
+from detr_diff.data.batch import Batch, Contents, Samples, contents, unaligned
 from detr_diff.data.diff import Comparison
 from detr_diff.data.pixels import batched
 from detr_diff.data.sampler import seed_for
@@ -97,7 +97,9 @@ class Detector(LightningModule):
         # Convolutions are faster on it. And torch 2.15 gives wrong gradients of batch norm for a
         # single image in the other layout, when they come from a transposed view as in RT-DETR.
         self.detr.to(memory_format=torch.channels_last)
-        self.average = None if ema_decay is None else WeightAverage(self.detr, ema_decay)
+        self.average: WeightAverage | None = (
+            None if ema_decay is None else WeightAverage(self.detr, ema_decay)
+        )
         self.divisors = Divisors(1)
         self.gradient_norm: Tensor | None = None  # where a guard has worked it out already
         self.metrics = DetectionMetrics(self.names)
@@ -129,7 +131,7 @@ class Detector(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, _ = self._forward(batch, "train")
         if self.comparison.registers:
-            self.unaligned.update(_unaligned(batch))
+            self.unaligned.update(unaligned(batch))
         if self.normalize is Normalize.batch:
             return loss.divided(loss.own)
         own = contents(batch)
@@ -171,7 +173,7 @@ class Detector(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         if self.average is not None:
-            self.average.update_parameters(self.detr)
+            self.average.update(self.detr, self.global_step)
 
     def on_train_epoch_end(self) -> None:
         if self.comparison.registers:
@@ -276,7 +278,7 @@ class Detector(LightningModule):
     def _evaluate(self, batch: Batch, split: str) -> Predictions:
         _, output = self._forward(batch, split)
         if "aligned" in batch.targets[0]:  # of the data, which need not be read as in training
-            count = float(_unaligned(batch))
+            count = float(unaligned(batch))
             self.log(
                 f"{split}/unaligned", count, on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True
             )
@@ -293,8 +295,3 @@ class Detector(LightningModule):
     def _predictions(self, output: Any, batch: Batch) -> Predictions:
         sizes = torch.stack([target["size"] for target in batch.targets])
         return best_first(output, self.processor, sizes, self.place_labels)
-
-
-def _unaligned(batch: Batch) -> int:
-    """Pairs whose registration gave up."""
-    return sum(not (target.get("aligned", True) or target["padding"]) for target in batch.targets)

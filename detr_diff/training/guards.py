@@ -9,7 +9,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
-from detr_diff.data.dataset import Batch
+from detr_diff.data.batch import Batch
 from detr_diff.errors import SettingError, UserError
 from detr_diff.model.blocks import RateGroup, let_learn, parameter_groups
 from detr_diff.training.stages import Stage

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from detr_diff.choices import Cache
 from detr_diff.data.augment import NO_AUGMENTATION
+from detr_diff.data.batch import Samples
 from detr_diff.data.cache import MemoryCache
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.dataset import MovedObjectDataset, Samples
+from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.kept_outputs import KeptOutputs, Layout, contents_of, first_layout, keep_outputs
 from detr_diff.errors import SettingError, UserError

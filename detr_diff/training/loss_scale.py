@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from detr_diff.data.dataset import Contents
+from detr_diff.data.batch import Contents
 
 
 class Divisors(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from detr_diff.data.dataset import Batch, collate
+from detr_diff.data.batch import Batch, collate
 from detr_diff.data.sampler import SampleKey
 from detr_diff.errors import SettingError, UserError
 

@@ -8,7 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from detr_diff.data.dataset import Batch, MovedObjectDataset
+from detr_diff.data.batch import Batch
+from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.overlays import above, best_and_worst, draw, errors, file_name, write
 from detr_diff.training.place_callback import with_links

@@ -7,7 +7,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from detr_diff.data.dataset import Batch, MovedObjectDataset
+from detr_diff.data.batch import Batch
+from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.linking import NONE, link
 from detr_diff.evaluation.overlays import above

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
 
@@ -36,6 +37,7 @@ NOISE = (
     ".*litlogger.*",
     ".*LeafSpec.*",
     ".*weights_only.*",
+    ".*overridden `transfer_batch_to_device`.*",  # as it is meant
     ".*It is recommended to use `self.log.*",  # what is the same in every process needs no averaging
 )
 
@@ -85,7 +87,7 @@ def build_trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,  # ours knows the epoch, the batch and the process
         )
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise SettingError(f"trainer: {str(error).splitlines()[0]}") from error
 
 

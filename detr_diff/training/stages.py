@@ -1,5 +1,6 @@
 """The stages of a training: which blocks learn, how fast, and for how long."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
@@ -80,7 +81,7 @@ class Stage:
         rates = dict.fromkeys((block for block in BLOCKS if block in meant), 0.0)
         given = self.lr if isinstance(self.lr, Mapping) else {"all": self.lr}
         for blocks, rate in given.items():
-            if not isinstance(rate, int | float) or rate < 0:
+            if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
                 raise SettingError(f"{where}.lr.{blocks}={rate}: a number from 0")
             if not is_block(blocks) and blocks_meant(blocks, f"{where}.lr"):
                 raise SettingError(

@@ -125,6 +125,8 @@ def data_as_trained(
         comparison = replace(comparison, registration=Registration(given.pop("registration")))
     # Another folder need not have the special csv or label folder of the training data.
     arguments = {**trained, **given, **changed, "augment": "none", "zoom": None, "max_objects": None}
+    if settings.split == "all":
+        arguments["split_by"] = "pair"  # no division is needed, and this one asks for nothing
     return MovedObjectDataModule(
         names=detector.names,
         processor=detector.processor,

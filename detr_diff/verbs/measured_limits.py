@@ -10,7 +10,7 @@ import torch
 from detr_diff.bench.device import SIDE, peak
 from detr_diff.bench.floors import bandwidth, floors
 from detr_diff.bench.turns import Turns
-from detr_diff.data.dataset import Batch, Samples
+from detr_diff.data.batch import Batch, Samples
 from detr_diff.verbs.measured_training import Job, Training, training_settings
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from detr_diff.choices import Cache
 from detr_diff.compose import plain
 from detr_diff.data.augment import NO_AUGMENTATION
+from detr_diff.data.batch import Batch, collate
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.dataset import Batch, collate
 from detr_diff.errors import SettingError
 from detr_diff.model.transfer_report import TransferReport
 from detr_diff.text import render

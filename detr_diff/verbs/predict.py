@@ -13,8 +13,9 @@ from rich.table import Table
 
 from detr_diff.choices import PLACES, OnError
 from detr_diff.compose import plain
+from detr_diff.data.batch import collate
 from detr_diff.data.check import check
-from detr_diff.data.dataset import MovedObjectDataset, collate
+from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.discovery import Discovery, discover
 from detr_diff.data.frame_pair import FramePair, FramePairs
 from detr_diff.data.labelled_pairs import LabelledPairs

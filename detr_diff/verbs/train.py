@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from detr_diff.choices import Cache
 from detr_diff.compose import compose, plain
+from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError, UserError
 from detr_diff.launch import launched
 from detr_diff.report.report import write_report
@@ -22,6 +23,7 @@ from detr_diff.training.detector import Detector
 from detr_diff.training.gradient_checkpointing import checkpoint_gradients
 from detr_diff.training.guards import FirstBatchGuard, SyncGuard, require_learning
 from detr_diff.training.kept_prefix import KeptPrefix
+from detr_diff.training.monitor_guard import MonitorGuard
 from detr_diff.training.non_finite_guard import NonFiniteGuard
 from detr_diff.training.place_callback import PlaceCallback
 from detr_diff.training.provenance import record_launch
@@ -43,6 +45,7 @@ from detr_diff.training.status_callback import StatusCallback
 from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
+from detr_diff.verbs.bounds import require_bounds, require_whole_training
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan, symmetric_setting, take_both_frames
 from detr_diff.verbs.places import advise_on_places, require_places
 
@@ -78,8 +81,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
         The best value of the monitored metric, for a sweeper.
     """
     quiet()
-    if settings.bootstrap < 0:
-        raise SettingError(f"bootstrap={settings.bootstrap}: at least 0")
+    require_bounds(settings)
     with Stop(status.stopped).listening() as stop:
         return _train(settings, run_dir, group, status, stop)
 
@@ -95,6 +97,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     record_launch(run_dir)
     seed_everything(settings.seed, verbose=False)
     plan = stage_plan(settings)
+    require_whole_training(plain(settings)["trainer"], plan.epochs)
     detector = _detector(settings, plan, resumed, run_dir)
     data = data_module(settings, detector)
     kept = KeptPrefix(
@@ -103,6 +106,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     follow_stages(data, detector, kept)
     data.setup()
     data.require("train", "val")
+    _require_objects(data, settings.checkpoint.monitor)
     require_places(detector, data, "train", "val", "test")
     data.fill_cache("train", "val", "test")
     if symmetric := symmetric_setting(detector):
@@ -154,6 +158,21 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     return best_score(folder / LAST)
 
 
+def _require_objects(data: MovedObjectDataModule, monitor: str) -> None:
+    """Refuse to learn from nothing, and to choose the best checkpoint by a figure that is no number."""
+    needed = {
+        "train": "there is nothing to learn",
+        "val": f"checkpoint.monitor={monitor} is not a number then",
+    }
+    for split, why in needed.items():
+        pairs, given = data.datasets[split].pairs, data.settings
+        if not pairs.objects_in_all() and (split == "train" or monitor != "val/loss"):
+            raise SettingError(
+                f"no objects in the {len(pairs)} pairs of the {split} split of {given.root}: {why}; see "
+                f"data.split_by={given.split_by} data.val={given.val} data.test={given.test}"
+            )
+
+
 def _write_and_show(run_dir: Path, detector: Detector, results: Results, split: str) -> None:
     results.write(run_dir, detector)
     write_metrics(run_dir / "analysis.json", results.analysis.facts(f"{split}/"))
@@ -180,15 +199,17 @@ def trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) ->
 
 
 def _callbacks(settings: DictConfig, run_dir: Path, stop: Stop) -> list[Callback]:
-    guards = settings.guards
+    guards, monitor = settings.guards, settings.checkpoint.monitor
+    stage_monitor = settings.early_stopping.monitor or monitor
     return [
+        MonitorGuard({"checkpoint.monitor": monitor, "early_stopping.monitor": stage_monitor}),
         NonFiniteGuard(run_dir / "not_finite", guards.skips),
         FirstBatchGuard(guards.first_batch),
         SyncGuard(),
         *training_callbacks(
             run_dir,
-            settings.checkpoint.monitor,
-            settings.early_stopping.monitor or settings.checkpoint.monitor,
+            monitor,
+            stage_monitor,
             settings.early_stopping.min_delta,
             settings.checkpoint.every_n_steps,
             settings.overlays,

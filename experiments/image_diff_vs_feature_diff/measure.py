@@ -13,7 +13,7 @@ import torch
 from modes import MODES
 
 from detr_diff.compose import compose
-from detr_diff.data.dataset import collate
+from detr_diff.data.batch import collate
 from detr_diff.training.examinations.trial import Trial
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan, take_both_frames
 

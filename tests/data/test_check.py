@@ -38,6 +38,7 @@ def broken(tmp_path: Path) -> Path:
     (tmp_path / "images/text_before.png").write_text("no picture")
     write_pair(tmp_path, "deep")
     Image.fromarray(np.zeros((6, 8), np.uint16)).save(tmp_path / "images/deep_after.png")
+    write_pair(tmp_path, "thin", size=(8, 1))
     write_pair(tmp_path, "half")
     (tmp_path / "images/half_after.png").unlink()
     (tmp_path / "dataset.yaml").write_text("names: [thing]")
@@ -55,6 +56,8 @@ def expected(root: Path) -> list[str]:
         f"{labels}/many.txt: 7 objects, but the model has 5 queries",
         f"{images}/sizes_after.png: 8x7 pixels, but its before frame has 8x6",
         f"{images}/text_before.png: unreadable image",
+        f"{images}/thin_before.png: 8x1 pixels, at least 2x2 expected",
+        f"{images}/thin_after.png: 8x1 pixels, at least 2x2 expected",
         f"{images}/torn_after.png: unreadable image",
     ]
 

@@ -29,6 +29,12 @@ def test_equal_frames_show_nothing(pair: Tensor) -> None:
     assert (stack_diff(before, before)[6:] == 0).all()
 
 
+def test_a_thin_frame_keeps_its_shape() -> None:
+    before, after = torch.zeros(2, 3, 5, 1, dtype=torch.uint8)
+    for diff in Diff:
+        assert diff_image(before, after, diff).shape == (diff.channels, 5, 1)
+
+
 @given(frames)
 def test_swapped_frames(pair: Tensor) -> None:
     before, after = pair

@@ -17,9 +17,10 @@ from transformers import DetrImageProcessor, RTDetrImageProcessor
 from detr_diff.choices import Diff, Registration
 from detr_diff.data import frame_cache
 from detr_diff.data.augment import NO_AUGMENTATION, STRENGTHS
+from detr_diff.data.batch import Samples, collate
 from detr_diff.data.cache import MemoryCache
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.dataset import MovedObjectDataset, Samples, collate
+from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.diff import Comparison
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.kept_outputs import (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import DetrImageProcessor, RTDetrImageProcessor
 
-from detr_diff.data.dataset import Target, collate
+from detr_diff.data.batch import Target, collate
 from detr_diff.data.pixels import batched
 from detr_diff.data.resizing import input_size
 

@@ -3,7 +3,7 @@ from dataclasses import asdict
 import torch
 import yaml
 
-from detr_diff.data.dataset import Contents, Samples, contents
+from detr_diff.data.batch import Contents, Samples, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.model.load import load_model
 from detr_diff.training.detector import Detector

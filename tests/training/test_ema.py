@@ -18,7 +18,7 @@ def test_the_average_is_the_recursion_written_out() -> None:
         decay = min(0.5, (1 + update) / (10 + update))
         weight = model[0].weight.detach().clone()
         expected = weight if expected is None else decay * expected + (1 - decay) * weight
-        average.update_parameters(model)
+        average.update(model, update)
     torch.testing.assert_close(average.module[0].weight, expected)
     assert average.module[1].num_batches_tracked == 8
     assert not torch.equal(average.module[1].running_mean, model[1].running_mean)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from detr_diff.data.dataset import Contents
+from detr_diff.data.batch import Contents
 from detr_diff.model.families import family
 from detr_diff.model.load import load_model
 from detr_diff.training.criterion import give_loss

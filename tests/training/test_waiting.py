@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
-from detr_diff.data.dataset import Samples
+from detr_diff.data.batch import Samples
 from detr_diff.data.diff import Comparison
 from detr_diff.model.load import load_model
 from detr_diff.training import criterion

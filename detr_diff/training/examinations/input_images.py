@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from detr_diff.data.dataset import Batch
+from detr_diff.data.batch import Batch
 from detr_diff.data.finding import Finding, Level
 from detr_diff.model.block_map import BlockMap
 from detr_diff.model.families import Family

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_diff.data.dataset import Batch
+from detr_diff.data.batch import Batch
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.model.blocks import let_learn, parameter_groups

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detr_diff.data.dataset import Batch, collate
+from detr_diff.data.batch import Batch, collate
 from detr_diff.training.detector import Detector
 from detr_diff.training.examinations.cost import predict_memory
 from detr_diff.training.examinations.input_images import measure_input

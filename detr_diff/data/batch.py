@@ -1,0 +1,76 @@
+"""From samples to a batch: as a loader hands it over, and as the model gets it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+Target = dict[str, Tensor]
+
+
+class Contents(NamedTuple):
+    """How many objects and how many samples."""
+
+    objects: int
+    samples: int
+
+
+class Samples(NamedTuple):
+    """What a loader hands over: a batch whose images are still as they are kept.
+
+    Attributes:
+        images: uint8 [C, h, w] each, see MovedObjectDataset.
+        targets: One dict a sample: boxes float [N, 4] cxcywh in [0, 1], class_labels int64 [N],
+            places int64 [N] (0 before, 1 after, -1 unknown), objects int64 [N] (number, -1 unknown),
+            size int64 [2] (height and width of the frames in pixels), index int64 [1] (position
+            in the data set), padding bool [1] (True: not to be counted); with registration also
+            aligned bool [1] (False: it gave up).
+        multiple: Height and width of the batch are to be multiples of it.
+        window: In training, what all batches of the optimizer step hold together.
+    """
+
+    images: list[Tensor]
+    targets: list[Target]
+    multiple: int = 1
+    window: Contents | None = None
+
+
+class Batch(NamedTuple):
+    """What the model gets, see `batched`.
+
+    Attributes:
+        images: float [B, C, H, W], normalised, padded at the right and at the bottom with zeros.
+        masks: bool [B, H, W], True on the picture.
+        targets: As in Samples.
+        window: As in Samples.
+        kept: What the frozen part of the model made of the images, tensors [B, ...]. The images
+            then have a size but no channels, and the masks are empty.
+    """
+
+    images: Tensor
+    masks: Tensor
+    targets: list[Target]
+    window: Contents | None = None
+    kept: list[Tensor] | None = None
+
+
+def collate(samples: Sequence[tuple[Tensor, Target]], multiple: int = 1) -> Samples:
+    """Samples as they come; no pixel is copied.
+
+    Args:
+        samples: Images uint8 [C, h, w] and targets.
+        multiple: Height and width of the batch are to be multiples of it.
+    """
+    images, targets = zip(*samples, strict=True)
+    return Samples(list(images), list(targets), multiple)
+
+
+def contents(batch: Samples | Batch) -> Contents:
+    """What a batch holds beside padding."""
+    counted = [target for target in batch.targets if not target["padding"]]
+    return Contents(sum(len(target["class_labels"]) for target in counted), len(counted))
+
+
+def unaligned(batch: Batch) -> int:
+    """Pairs whose registration gave up."""
+    return sum(not (target.get("aligned", True) or target["padding"]) for target in batch.targets)

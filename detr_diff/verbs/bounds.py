@@ -1,0 +1,67 @@
+"""Numbers that are refused before anything is built."""
+
+import math
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from detr_diff.errors import SettingError
+
+# Setting to the smallest and the largest value; the last says whether the largest itself is allowed.
+BOUNDS: dict[str, tuple[float, float, bool]] = {
+    "seed": (0, 2**32 - 1, True),
+    "overlays": (0, math.inf, False),
+    "bootstrap": (0, math.inf, False),
+    "optimizer.weight_decay": (0, math.inf, False),
+    "ema.decay": (0, 1, False),
+    "early_stopping.min_delta": (0, math.inf, False),
+    "trainer.accumulate_grad_batches": (1, math.inf, False),
+    "trainer.gradient_clip_val": (0, math.inf, False),
+}
+# Arguments of the Trainer with which training would end without a result, and what to do instead.
+USELESS = {
+    "limit_val_batches": "without a validation there is no best checkpoint",
+    "limit_train_batches": "nothing would be learnt",
+}
+ELSEWHERE = {
+    "fast_dev_run": "a short run: data.subset=8, and few epochs in the stages",
+    "max_steps": "stages.<name>.epochs says how long; data.subset makes epochs shorter",
+    "max_time": "stages.<name>.epochs says how long; SIGTERM stops a run, and resume=true goes on with it",
+}
+
+
+def require_bounds(settings: DictConfig) -> None:
+    """Refuse numbers that make no sense.
+
+    Raises:
+        SettingError: A setting is out of its bounds.
+    """
+    for key, (least, most, including) in BOUNDS.items():
+        value: Any = OmegaConf.select(settings, key)
+        if value is None:
+            continue
+        inside = isinstance(value, int | float) and (least <= value < most or (including and value == most))
+        if not inside:
+            upto = "" if math.isinf(most) else f" to {'' if including else 'below '}{most}"
+            raise SettingError(f"{key}={value}: a number from {least}{upto}")
+
+
+def require_whole_training(trainer: dict[str, Any], epochs: int) -> None:
+    """Refuse arguments of the Trainer that let a training end too early, or say what the stages say.
+
+    Args:
+        trainer: The section.
+        epochs: Of all stages.
+
+    Raises:
+        SettingError: One of them is given.
+    """
+    for key, why in USELESS.items():
+        if trainer.get(key) == 0:
+            raise SettingError(f"trainer.{key}={trainer[key]}: {why}")
+    for key, instead in ELSEWHERE.items():
+        if trainer.get(key) not in (None, False, -1):
+            raise SettingError(f"trainer.{key}={trainer[key]}: not taken; {instead}")
+    most = trainer["max_epochs"]
+    if most is not None and not 1 <= most <= epochs:
+        raise SettingError(f"trainer.max_epochs={most}: from 1 to {epochs}, the epochs of all stages")
