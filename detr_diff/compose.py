@@ -22,6 +22,9 @@ from detr_diff.errors import SettingError, nearest
 from detr_diff.help import CONF, choices
 from detr_diff.settings import SCHEMAS
 
+# Sections whose keys are those of a library, of which conf/ names only some.
+PASSED_ON = ("model.processor.", "model.config.", "trainer.")
+
 
 def register_schemas() -> None:
     """Make the types known to Hydra; conf/<verb>.yaml names them in its defaults."""
@@ -148,7 +151,15 @@ def _unknown_setting(verb: str, parsed: Sequence[Override], error: Exception) ->
         key = override.key_or_group
         if key in known or key in groups or override.is_add():
             continue
-        return f"{key}: unknown setting, {_nearest_key(key, [*known, *groups])}"
+        adding = f" +{key}=... passes it on to a library" if key.startswith(PASSED_ON) else ""
+        return f"{key}: unknown setting, {_nearest_key(key, [*known, *groups])}{adding}"
+    for override in parsed:
+        if isinstance(override.value(), dict) and not override.is_add():
+            key = override.key_or_group
+            return (
+                f"{override.input_line}: has other keys than {key}, whose own would stay; "
+                f"~{key} +{override.input_line} replaces the whole"
+            )
     return str(error).splitlines()[0]
 
 

@@ -141,6 +141,8 @@ def close_sweep(folder: Path) -> int:
         1 when a job failed, else 0.
     """
     jobs = sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    given = {job: _overrides(job) for job in jobs}
+    every = set.intersection(*map(set, given.values())) if len(jobs) > 1 else set()
     table = Table("job", "settings", *COLUMNS, "state", title=f"sweep {folder}")
     rows = [["job", "overrides", *COLUMNS, "state"]]
     failed = False
@@ -155,12 +157,17 @@ def close_sweep(folder: Path) -> int:
         failed |= state != "finished"
         split = "test" if "test/map" in figures else "val"
         values = [figures.get(f"{split}/{key}") for key in COLUMNS]
-        path = job / OVERRIDES
-        given = path.read_text(encoding="utf-8").split() if path.exists() else []
         shown = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(job.name, "\n".join(given), *shown, state)
-        rows.append([job.name, " ".join(given), *shown, state])
+        # What all jobs have in common is in sweep.csv.
+        own = [word for word in given[job] if word not in every]
+        table.add_row(job.name, "\n".join(own), *shown, state)
+        rows.append([job.name, " ".join(given[job]), *shown, state])
     with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     print(render(table))
     return int(failed)
+
+
+def _overrides(job: Path) -> list[str]:
+    path = job / OVERRIDES
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

@@ -95,6 +95,14 @@ def test_help_explains_every_setting(cli: Callable) -> None:
         ("data check data.root=none", "data.root=none: no such folder"),
         ("data check data.root=a(b)'#=ä/日本", "data.root=a(b)'#=ä/日本: no such folder"),
         ("data check data.root=a,b", "data.root=a,b: several values, which train --multirun tries"),
+        (
+            "train data.root=. model=detr_tiny model.processor.size={height:8,width:8}",
+            "has other keys than model.processor.size, whose own would stay; ~model.processor.size +model.",
+        ),
+        (
+            "train data.root=. model=detr_tiny model.processor.do_resize=false",
+            "+model.processor.do_resize=... passes it on to a library",
+        ),
         ("train seed=0,1", "seed=0,1: several values, which train --multirun tries one after the other"),
         ("train =3", "'=3' is not of the form key=value: no key"),
         ("train data.root=a${b}", "Interpolation key 'b' not found"),

@@ -28,7 +28,10 @@ def test_a_failing_job_stops_no_other(data_root: Path, tmp_path: Path, cli: Call
         assert float(rows[int(job)]["map"]) == round(figures["test/map"], 4)
         assert yaml.safe_load((sweep / job / "config.yaml").read_text())["seed"] == seed
         assert f"seed={seed}" in rows[int(job)]["overrides"]
+        assert "trainer.max_epochs=1" in rows[int(job)]["overrides"]
     assert f"sweep {sweep}" in result.out
+    assert "seed=1" in result.out
+    assert "trainer.max_epochs=1" not in result.out  # the same in every job
     assert "finished" in result.out
 
     again = cli("train", "--multirun", *words, "seed=1,2")

@@ -305,7 +305,7 @@ def test_a_best_checkpoint_needs_objects_in_validation(
             pair.label.write_text("")
     result = cli(*words)
     assert result.code == 2
-    assert f"pairs of the val split of {root}: checkpoint.monitor=val/map is no number then" in result.err
+    assert f"pairs of the val split of {root}: checkpoint.monitor=val/map is not a number then" in result.err
     assert cli(*words, "checkpoint.monitor=val/loss", "run_name=by_loss").code == 0
     for pair in pairs:
         pair.label.write_text("")

@@ -112,7 +112,7 @@ def ap_costs(record: Record, errors: Errors, num_classes: int) -> dict[str, floa
     """By how much AP50 would rise if the errors of one kind were mended, for each kind.
 
     A class or location error that would find an object becomes a true positive, all other errors
-    of that kind vanish, and missed objects are no longer asked for. Beside the kinds:
+    of that kind vanish, and missed objects are no longer asked for; nan without objects. Beside the kinds:
     false_positives, if there were none, and false_negatives, if every object that was not found
     were not asked for.
     """
@@ -128,7 +128,9 @@ def ap_costs(record: Record, errors: Errors, num_classes: int) -> dict[str, floa
         own = errors.kind == index
         labels = record.labels
         if kind is Kind.CLASS:
-            labels = np.where(own & errors.mended, record.object_labels[errors.object], labels)
+            mended = np.flatnonzero(own & errors.mended)
+            labels = labels.copy()
+            labels[mended] = record.object_labels[errors.object[mended]]
         kept = ~own | errors.mended
         right = hit | (own & errors.mended)
         asked = missing(errors.missed) if kind is Kind.missed else objects
@@ -137,7 +139,7 @@ def ap_costs(record: Record, errors: Errors, num_classes: int) -> dict[str, floa
     asked = missing(~errors.found)
     costs["false_negatives"] = _map_50(record.scores, record.labels, hit, asked, objects) - now
     # Another grouping can lower the interpolated precision a little; that costs nothing.
-    return {kind: max(0.0, cost) for kind, cost in costs.items()}
+    return {kind: float(np.maximum(0.0, cost)) for kind, cost in costs.items()}
 
 
 def _map_50(scores: Floats, labels: Ints, hit: Mask, asked: Ints, objects: Ints | None = None) -> float:
