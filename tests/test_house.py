@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "detr_diff"
 ROOMS = ("data", "model", "evaluation", "training", "bench", "report", "verbs")
 LEAVES = {"errors", "choices", "text"}  # import nothing of ours but each other
-ENTRY = {"cli", "compose", "help", "settings", "sweep", "launch", "__main__", "__init__"}
+ENTRY = {"cli", "compose", "grammar", "help", "settings", "sweep", "launch", "__main__", "__init__"}
 ALLOWED = {
     "data": set(),
     "model": set(),
