@@ -5,6 +5,7 @@ from pathlib import Path
 from huggingface_hub import constants, get_session, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
+from detr_diff.errors import UserError
 from detr_diff.model.tensor_file import shards
 
 CONFIG = "config.json"
@@ -54,6 +55,8 @@ def _reach_hub() -> None:
     """One quick question, because the hub's client tries for half a minute before it gives up."""
     try:
         get_session().head(constants.ENDPOINT, timeout=10)
+    except UserError:  # a signal to stop is one, too
+        raise
     except Exception as error:
         message = f"it is not in the local cache, and {constants.ENDPOINT} cannot be reached"
         raise OSError(message) from error

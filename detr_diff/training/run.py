@@ -150,7 +150,7 @@ def load_detector(path: str | Path) -> tuple[Detector, dict[str, Any]]:
         data = dict(checkpoint[MovedObjectDataModule.CHECKPOINT_HYPER_PARAMS_KEY])
         detector = Detector(**settings)
         detector.load_state_dict(checkpoint["state_dict"])
-    except SettingError:
+    except UserError:  # a signal to stop is one, too
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
