@@ -37,14 +37,23 @@ class Stop:
         self.at_once = True
         self.decided = False
         self._signal: str | None = None
+        self._raised: StoppedBySignal | None = None
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """Take the signals while this lasts."""
+        """Take the signals while this lasts.
+
+        Raises:
+            StoppedBySignal: One came; also where a library, as torch.compile, has made another error of it.
+        """
         before = {number: signal.getsignal(number) for number in SIGNALS}
         self.listen()
         try:
             yield self
+        except Exception as error:
+            if self._raised is None or error is self._raised:
+                raise
+            raise self._raised from error
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -79,7 +88,8 @@ class Stop:
         """
         name = self._signal or "another process"
         self.tell(name)
-        raise StoppedBySignal(f"stopped by {name} {what}")
+        self._raised = StoppedBySignal(f"stopped by {name} {what}")
+        raise self._raised
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self._signal = signal.Signals(number).name
