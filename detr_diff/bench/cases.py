@@ -11,6 +11,7 @@ from detr_diff.choices import Cache
 
 Frame = tuple[int, int]  # width and height
 STEPS, WARM = 2, 4  # of a turn, and before the first: so many until a compiler has seen all shapes
+PASSES = 4  # over the samples, in a turn of loading; a few milliseconds alone would be mostly the first look
 PREDICTIONS = 100  # of an image, where metrics are measured alone
 
 
@@ -155,7 +156,9 @@ def loading(options: Options) -> Iterator[Measurement]:
     size = options.network.size if options.short else {"shortest_edge": 800, "longest_edge": 1333}
     for name, (frame, suffix) in kinds.items():
         data = options.data(frame, min(options.pairs, 8), suffix)
-        jobs = options.jobs(options.network, task="loading", data=data, size=dict(size), cache=str(Cache.off))
+        jobs = options.jobs(
+            options.network, task="loading", data=data, size=dict(size), cache=str(Cache.off), passes=PASSES
+        )
         jobs.pop("tuned", None)  # one sample is the same to it
         jobs["ours, warm"] = {**jobs["ours"], "cache": str(Cache.disk)}
         lines = [

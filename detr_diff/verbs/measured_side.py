@@ -106,15 +106,16 @@ def loading(job: Job, turns: Turns, folder: Path) -> None:
     turns.ready(pixels=list(*dataset.sizes()))
     for _ in range(job["turns"]):
         turns.begin()
+        indices = [*range(len(dataset))] * job["passes"]
         start = perf_counter()
-        for index in range(len(dataset)):
+        for index in indices:
             # Copied, as pinning and workers do it: a cache may hand out what is still on the disk.
             collate([dataset[index]]).images[0].clone()
         loaded = perf_counter()
-        for index in range(len(dataset)):
+        for index in indices:
             detector.transfer_batch_to_device(collate([dataset[index]]), torch.device("cpu"), 0)
         seconds = {"loaded": loaded - start, "normalised": perf_counter() - loaded}
-        turns.end(**{key: value / len(dataset) for key, value in seconds.items()})
+        turns.end(**{key: value / len(indices) for key, value in seconds.items()})
 
 
 def validate(job: Job, turns: Turns, folder: Path) -> None:

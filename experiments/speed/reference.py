@@ -43,6 +43,7 @@ JOB = {
     "steps": 4,
     "warm": 2,  # steps before the first turn; of epochs one
     "turns": 3,
+    "passes": 1,  # over the samples in a turn of loading
     "device": "cpu",
     "flags": {},  # of TrainingArguments; none: fp32, loading in the main process
     "out": None,  # folder that predict writes
@@ -135,9 +136,10 @@ def loading(job, turns):
     for _ in range(job["turns"]):
         turns.begin()
         start = time.perf_counter()
-        for index in range(len(dataset)):
-            dataset[index]
-        turns.end(seconds=(time.perf_counter() - start) / len(dataset))
+        for _ in range(job["passes"]):
+            for index in range(len(dataset)):
+                dataset[index]
+        turns.end(seconds=(time.perf_counter() - start) / (job["passes"] * len(dataset)))
 
 
 def validate(job, turns):
