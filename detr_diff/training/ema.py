@@ -1,10 +1,11 @@
 """The exponential moving average of the weights."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightAverage(nn.Module):
@@ -34,9 +35,15 @@ class WeightAverage(nn.Module):
             steps: How many there were before that one.
         """
         share = 1 - min(self.decay, (1 + steps) / (10 + steps)) if steps else 1.0
-        averaged, current = self.module.state_dict(), model.state_dict()
-        decimal = [name for name, values in averaged.items() if values.is_floating_point()]
-        counters = averaged.keys() - set(decimal)
-        torch._foreach_lerp_([averaged[name] for name in decimal], [current[name] for name in decimal], share)
-        for name in counters:
-            averaged[name].copy_(current[name])
+        # Not by name: heads that share their weights have several names, and would be averaged as often.
+        both = list(zip(_tensors(self.module), _tensors(model), strict=True))
+        decimal = [pair for pair in both if pair[0].is_floating_point()]
+        torch._foreach_lerp_([own for own, _ in decimal], [current for _, current in decimal], share)
+        for own, current in both:
+            if not own.is_floating_point():  # counters
+                own.copy_(current)
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()

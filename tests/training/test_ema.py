@@ -22,3 +22,16 @@ def test_the_average_is_the_recursion_written_out() -> None:
     torch.testing.assert_close(average.module[0].weight, expected)
     assert average.module[1].num_batches_tracked == 8
     assert not torch.equal(average.module[1].running_mean, model[1].running_mean)
+
+
+def test_shared_weights_are_averaged_once() -> None:
+    model = nn.Module()
+    model.head = nn.Linear(2, 2)
+    model.heads = nn.ModuleList([model.head, model.head])
+    average = WeightAverage(model, 0.5)
+    start = model.head.weight.detach().clone()
+    average.update(model, 0)
+    with torch.no_grad():
+        model.head.weight += 1.0
+    average.update(model, 10)
+    torch.testing.assert_close(average.module.head.weight, start + 0.5)
