@@ -104,6 +104,11 @@ class EpochLoss(Metric):
             loss: Of the batch.
             counted: What it holds; padding adds nothing.
         """
+        # Also of padding: several processes must sum up the same figures, or they wait for each other.
+        for name in sorted(loss.parts.keys() - set(self._names)):
+            self._sum(f"{name}_total")
+            self._sum(f"{name}_over")
+        self._names = sorted({*self._names, *loss.parts})
         if not counted.samples:
             return
         self.per_object += loss.per_object.detach()
@@ -111,10 +116,6 @@ class EpochLoss(Metric):
         self.objects += counted.objects
         self.queries += loss.own.queries
         for name, part in loss.parts.items():
-            if name not in self._names:
-                self._names.append(name)
-                self._sum(f"{name}_total")
-                self._sum(f"{name}_over")
             getattr(self, f"{name}_total").add_(part.total)
             getattr(self, f"{name}_over").add_(part.over)
 

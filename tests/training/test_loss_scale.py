@@ -10,7 +10,7 @@ from detr_diff.data.batch import Contents
 from detr_diff.model.families import family
 from detr_diff.model.load import load_model
 from detr_diff.training.criterion import give_loss
-from detr_diff.training.loss_scale import BatchLoss, Divisors, EpochLoss
+from detr_diff.training.loss_scale import BatchLoss, Divisors, EpochLoss, Part
 from tests.conftest import ROOT
 
 COUNTS = [12, 0, 1, 0, 7, 1, 0, 0]  # objects of each image: box counts that differ wildly
@@ -103,3 +103,19 @@ def test_the_loss_of_an_epoch_does_not_know_the_size_of_its_batches(name: str, s
         torch.testing.assert_close(value, last[key], rtol=1e-5, atol=1e-5, check_dtype=False, msg=key)
     found.reset()
     assert float(found.compute()["loss"]) == 0.0
+
+
+def test_a_process_with_padding_alone_sums_up_the_same_figures() -> None:
+    """One that knew fewer of them would gather less often, and the others would wait for it for ever."""
+    loss = BatchLoss(
+        torch.tensor(5.0),
+        torch.tensor(2.0),
+        Divisors(1, 7.0),
+        {"loss_giou": Part(torch.tensor(3.0), 2), "loss_bbox": Part(torch.tensor(torch.nan), 2)},
+    )
+    padded, whole = EpochLoss(), EpochLoss()
+    padded.update(loss, Contents(0, 0))
+    whole.update(loss, Contents(2, 1))
+    assert list(padded.metric_state) == list(whole.metric_state)
+    assert all(float(value) == 0.0 for value in padded.metric_state.values())
+    assert float(whole.compute()["loss_giou"]) == 1.5
