@@ -151,11 +151,12 @@ def test_a_pair_needs_only_the_checkpoint(
     words = ["predict", "ckpt_path=best.ckpt", f"before={before}", f"after={after}", "out=found"]
     result = shell([*words, "threshold=0.01"], tmp_path)
     assert result.returncode == 0, result.stderr
-    rows = json.loads((tmp_path / "found/predictions.json").read_text())
+    (pair,) = json.loads((tmp_path / "found/predictions.json").read_text())
+    assert pair["pair"] == after.stem.removesuffix("_after")
+    rows = pair["objects"]
     assert rows
     for row in rows:
-        assert set(row) == {"pair", "box", "class", "score"}
-        assert row["pair"] == after.stem.removesuffix("_after")
+        assert set(row) == {"box", "class", "score"}
         assert row["class"] in ("person", "car", "bicycle")
         assert 0.01 <= row["score"] <= 1
         x0, y0, x1, y1 = row["box"]
@@ -180,8 +181,21 @@ def test_a_set_needs_no_labels(run_dir: Path, data_root: Path, tmp_path: Path, c
     assert len(list((tmp_path / "out/overlays").iterdir())) == 30
     stored = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)["state_dict"]["score_threshold"]
     assert f"a score of at least {round(float(stored), 4):g}" in result.out
-    rows = json.loads((tmp_path / "out/predictions.json").read_text())
-    assert all(row["score"] >= float(stored) - 1e-4 for row in rows)
+    pairs = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert all(row["score"] >= float(stored) - 1e-4 for pair in pairs for row in pair["objects"])
+
+
+def test_a_pair_without_objects_is_named(
+    run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    words = ["predict", f"ckpt_path={run_dir}/checkpoints/best.ckpt", f"data.root={data_root}", "threshold=1"]
+    result = cli(*words, f"out={tmp_path / 'out'}", "trainer.enable_progress_bar=false")
+    assert result.code == 0, result.err
+    assert "0 objects in 30 pairs" in result.out
+    pairs = json.loads((tmp_path / "out/predictions.json").read_text())
+    names = sorted(path.stem for path in (data_root / "labels").rglob("*.txt"))
+    assert sorted(Path(pair["pair"]).name for pair in pairs) == names
+    assert not any(pair["objects"] for pair in pairs)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ def test_a_family_trains_resumes_evaluates_and_predicts(
     before, after = sorted((data_root / "images").rglob("*.jpg"))[:2]
     frames = [f"before={before}", f"after={after}", f"out={tmp_path / 'found'}", "threshold=0"]
     assert cli("predict", checkpoint, *frames, quiet).code == 0
-    rows = json.loads((tmp_path / "found/predictions.json").read_text())
+    (pair,) = json.loads((tmp_path / "found/predictions.json").read_text())
+    rows = pair["objects"]
     assert rows
     assert {row["class"] for row in rows} <= {"person", "car", "bicycle"}
 

@@ -83,14 +83,21 @@ def test_predictions_name_place_and_partner(
     result = cli(*words, "trainer.enable_progress_bar=false")
     assert result.code == 0, result.err
     assert "other place" in result.out
-    rows = json.loads((tmp_path / "found/predictions.json").read_text())
+    pairs = json.loads((tmp_path / "found/predictions.json").read_text())
+    rows = [row for pair in pairs for row in pair["objects"]]
+    first = np.cumsum([0] + [len(pair["objects"]) for pair in pairs])
+    partners = [
+        None if row["link"] is None else first[number] + row["link"]
+        for number, pair in enumerate(pairs)
+        for row in pair["objects"]
+    ]
     places = np.concatenate([item.labels.places for item in truth])
     assert [row["place"] for row in rows] == [("before", "after")[place] for place in places]
     things = [(item.pair.name, int(thing)) for item in truth for thing in item.labels.objects]
     moved = [thing for thing in set(things) if things.count(thing) == 2]
-    links = [(index, row["link"]) for index, row in enumerate(rows) if row["link"] is not None]
+    links = [(index, partner) for index, partner in enumerate(partners) if partner is not None]
     right = [things[index] for index, partner in links if things[index] == things[partner]]
-    assert all(rows[partner]["link"] == index for index, partner in links)
+    assert all(partners[partner] == index for index, partner in links)
     assert len(right) > 0.9 * len(links)
     assert len(right) > 0.9 * 2 * len(moved) > 0
 

@@ -58,5 +58,6 @@ def _reach_hub() -> None:
     except UserError:  # a signal to stop is one, too
         raise
     except Exception as error:
-        message = f"it is not in the local cache, and {constants.ENDPOINT} cannot be reached"
+        why = type(error).__name__
+        message = f"it is not in the local cache, and {constants.ENDPOINT} cannot be reached ({why})"
         raise OSError(message) from error

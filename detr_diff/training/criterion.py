@@ -124,9 +124,9 @@ class TransformersLoss:
         try:
             loss, losses, _ = self.loss_function(logits, labels, device, pred_boxes, *given, **named)
         except ValueError:
-            if bool(pred_boxes.isfinite().all()):
+            if bool(pred_boxes.isfinite().all()) and bool(logits.isfinite().all()):
                 raise
-            # Its matcher refuses boxes that are no numbers.
+            # Its matcher refuses predictions that are no numbers.
             loss, losses = (logits.sum() + pred_boxes.sum()) * torch.nan, {}
         # Those of the other layers end in a number.
         last = {name: value.detach() for name, value in losses.items() if not name[-1].isdigit()}

@@ -1,5 +1,6 @@
 """`detr-diff data export`: a data set as COCO or YOLO."""
 
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from detr_diff.choices import ExportFormat, OnError, Pictures, SplitBy
-from detr_diff.data.check import CheckReport, check
+from detr_diff.data.check import check
 from detr_diff.data.description import read_description
 from detr_diff.data.discovery import discover
 from detr_diff.data.formats.coco_export import write_coco
@@ -22,6 +23,7 @@ SPLITS = ("train", "val", "test")
 
 def run(settings: DictConfig) -> int:
     """Write a new folder and count what is in it."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     data, out = settings.data, Path(settings.out).expanduser()
     if settings.format == ExportFormat.yolo and settings.pictures == Pictures.refer:
         raise SettingError("pictures=refer: YOLO needs diff images, which are written; use pictures=copy")
@@ -30,11 +32,12 @@ def run(settings: DictConfig) -> int:
     if not names:
         raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
     with new_folder(out) as folder:
-        report = _usable(data, root, names)
-        pairs = [item.pair for item in report.pairs]
+        found = check(discover(root, pairs=data.pairs, labels=data.labels, scene=data.scene), names)
+        usable = found.accept(root, OnError(data.on_error))
+        pairs = [item.pair for item in usable]
         chosen = split_pairs(pairs, SplitBy(data.split_by), data.val, data.test, settings.seed)
         parts = {
-            split: report.pairs.take([i for i, own in enumerate(chosen) if own == split])
+            split: usable.take([i for i, own in enumerate(chosen) if own == split])
             for split in SPLITS
             if split in chosen
         }
@@ -57,23 +60,3 @@ def run(settings: DictConfig) -> int:
     if None in chosen:
         print(f"{chosen.count(None)} pairs have frames on both sides of a cut in time and were left out")
     return 0
-
-
-def _usable(data: DictConfig, root: Path, names: list[str]) -> CheckReport:
-    """The pairs without problems; the problems are told.
-
-    Raises:
-        UserError: There are problems and they are to be mended, or there is nothing else.
-    """
-    report = check(discover(root, pairs=data.pairs, labels=data.labels, scene=data.scene), names)
-    for problem in report.problems:
-        print(problem)
-    count = f"{len(report.problems)} problems in {root}"
-    if report.problems and data.on_error == OnError.refuse:
-        advice = f"mend them, or leave {report.left_out} pairs out with data.on_error=skip"
-        raise UserError(f"{count}; {advice}")
-    if not len(report.pairs):
-        raise UserError(f"no usable frame pair in {root}")
-    if report.problems:
-        print(f"{count}: {report.left_out} pairs were left out")
-    return report

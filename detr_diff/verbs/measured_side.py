@@ -187,7 +187,8 @@ def predict(job: Job, turns: Turns, folder: Path) -> None:
         start = perf_counter()
         predict_verb.run(compose("predict", [*words, "trainer.enable_progress_bar=false", *given]))
         lasted = perf_counter() - start
-        objects = len(json.loads((out / "predictions.json").read_text(encoding="utf-8")))
+        written = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
+        objects = sum(len(pair["objects"]) for pair in written)
         if turn:
             turns.end(seconds=lasted, objects=objects, **memory(device))
         else:

@@ -30,6 +30,8 @@ from detr_diff.training.run import build_trainer, load_detector, quiet
 
 log = logging.getLogger(__name__)
 
+SHOWN = 40  # objects in the table on the screen
+
 
 def run(settings: DictConfig) -> int:
     """Predict one pair or a set; write predictions.json and an overlay PNG for each pair."""
@@ -46,6 +48,7 @@ def run(settings: DictConfig) -> int:
     dataset = MovedObjectDataset(pairs, detector.comparison, detector.processor)
     given = {key: value for key, value in plain(settings.data).items() if value is not None}
     size, workers = ({**trained, **given}[key] for key in ("batch_size", "num_workers"))
+    workers = min(workers, len(dataset) // size)  # one batch is loaded before a process has started
     padded = partial(collate, multiple=trained.get("pad_to", 1))
     loader = build_loader(dataset, workers, batch_size=size, collate_fn=padded)
     trainer = build_trainer(plain(settings)["trainer"], out)
@@ -56,8 +59,8 @@ def run(settings: DictConfig) -> int:
         if any(pair.before is None for pair in pairs.frame_pairs()):
             log.warning("of a ready diff image the places are told apart, but not linked: give both frames")
         found = [with_links(prediction, dataset, index) for index, prediction in enumerate(found)]
-    rows = _write(out, dataset, detector, found)
-    _show(rows, len(pairs), out, threshold)
+    written = _write(out, dataset, detector, found)
+    _show(written, out, threshold, placed=detector.architecture.places)
     return 0
 
 
@@ -90,35 +93,42 @@ def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) ->
 def _write(
     out: Path, dataset: MovedObjectDataset, detector: Detector, found: list[dict[str, torch.Tensor]]
 ) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+    """All pairs in their order, those without objects too; a link is the number of an object of the pair."""
+    pairs: list[dict[str, Any]] = []
     for index, prediction in enumerate(found):
         name = dataset.pairs[index].pair.name
         picture = draw(dataset.image(index), detector.names, prediction)
         write(out / "overlays" / f"{file_name(name)}.png", picture)
-        objects = (prediction[key].tolist() for key in ("boxes", "scores", "labels"))
-        first = len(rows)
-        for box, score, label in zip(*objects, strict=True):
-            corners = [round(value, 2) for value in box]
-            row = {"pair": name, "box": corners, "class": detector.names[label]}
-            rows.append(row | {"score": round(score, 4)})
+        columns = (prediction[key].tolist() for key in ("boxes", "scores", "labels"))
+        objects: list[dict[str, Any]] = [
+            {
+                "box": [round(value, 2) for value in box],
+                "class": detector.names[label],
+                "score": round(score, 4),
+            }
+            for box, score, label in zip(*columns, strict=True)
+        ]
         if "links" in prediction:
             linked = zip(prediction["places"].tolist(), prediction["links"].tolist(), strict=True)
-            for row, (place, partner) in zip(rows[first:], linked, strict=True):
-                row |= {"place": str(PLACES[place]), "link": None if partner == NONE else first + partner}
-    (out / "predictions.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return rows
+            for thing, (place, partner) in zip(objects, linked, strict=True):
+                thing |= {"place": str(PLACES[place]), "link": None if partner == NONE else partner}
+        pairs.append({"pair": name, "objects": objects})
+    (out / "predictions.json").write_text(json.dumps(pairs, indent=1) + "\n", encoding="utf-8")
+    return pairs
 
 
-def _show(rows: list[dict[str, Any]], pairs: int, out: Path, threshold: float) -> None:
-    placed = bool(rows) and "place" in rows[0]
-    own = ["row", "place", "other place"] if placed else []
+def _show(pairs: list[dict[str, Any]], out: Path, threshold: float, *, placed: bool) -> None:
+    own = ["object", "place", "other place"] if placed else []
     table = Table("pair", "class", "score", "x0", "y0", "x1", "y1", *own, title="what moved, boxes in pixels")
-    for number, row in enumerate(rows[:40]):
-        corners = (f"{value:.0f}" for value in row["box"])
-        link = "-" if row.get("link") is None else f"row {row['link']}"
-        places = [str(number), row["place"], link] if placed else []
-        table.add_row(row["pair"], row["class"], f"{row['score']:.2f}", *corners, *places)
+    rows = [(pair["pair"], number, thing) for pair in pairs for number, thing in enumerate(pair["objects"])]
+    for pair, number, thing in rows[:SHOWN]:
+        corners = (f"{value:.0f}" for value in thing["box"])
+        link = "-" if thing.get("link") is None else f"object {thing['link']}"
+        places = [str(number), thing["place"], link] if placed else []
+        table.add_row(pair, thing["class"], f"{thing['score']:.2f}", *corners, *places)
     print(render(table))
-    if len(rows) > 40:
-        print(f"... and {len(rows) - 40} more")
-    print(f"{len(rows)} objects in {pairs} pairs with a score of at least {threshold:g}, written to {out}")
+    if len(rows) > SHOWN:
+        print(f"... and {len(rows) - SHOWN} more")
+    print(
+        f"{len(rows)} objects in {len(pairs)} pairs with a score of at least {threshold:g}, written to {out}"
+    )

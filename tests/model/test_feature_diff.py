@@ -230,7 +230,7 @@ def test_it_trains_resumes_evaluates_and_predicts(data_root: Path, tmp_path: Pat
     before, after = sorted((data_root / "images").rglob("*.jpg"))[:2]
     found = [f"before={before}", f"after={after}", f"out={tmp_path / 'found'}", "threshold=0"]
     assert cli("predict", checkpoint, *found, quiet).code == 0
-    assert json.loads((tmp_path / "found/predictions.json").read_text())
+    assert json.loads((tmp_path / "found/predictions.json").read_text())[0]["objects"]
     # It goes on from its own checkpoint, the comparison included.
     again = [*words[:-1], "run_name=again", f"model.pretrained={run / 'checkpoints/best.ckpt'}"]
     assert cli(*again).code == 0

@@ -173,5 +173,5 @@ def test_without_a_network_there_is_one_clear_line(data_root: Path, tmp_path: Pa
     lines = result.stderr.strip().splitlines()
     assert lines == [
         "detr-diff: model.pretrained=facebook/detr-resnet-50: cannot be loaded: it is not in the local "
-        "cache, and http://127.0.0.1:9 cannot be reached"
+        "cache, and http://127.0.0.1:9 cannot be reached (ConnectError)"
     ]

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from torch import Tensor, nn
 
 from detr_diff.model.families import FAMILIES, ClassLoss
@@ -40,6 +42,8 @@ def run(model: Any, images: Tensor, labels: list[dict[str, Tensor]]) -> tuple[An
 @pytest.mark.parametrize("auxiliary", [True, False])
 @pytest.mark.parametrize("key", first_of([*OURS, "deformable_detr two stages"]))
 def test_loss_and_gradients_are_those_of_transformers(key: str, auxiliary: bool) -> None:
+    if key.startswith("rt_detr") and Version(transformers.__version__) < Version("5.18"):
+        pytest.skip("the loss of the last layer counts denoising queries, too: transformers #48528")
     torch.manual_seed(0)
     model, family = build(key, auxiliary_loss=auxiliary)
     for module in model.modules():
