@@ -1,5 +1,6 @@
 # make train: everything from nothing to runs/demo/. make test: lint, types, tests.
 PYTHON ?= python3
+CONSTRAINTS ?= .ci/constraints.txt
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
@@ -8,9 +9,9 @@ INSTALLED := .venv/installed
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-$(INSTALLED): pyproject.toml .ci/constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
 	touch $@
 
 data/demo: | $(INSTALLED)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 Target = dict[str, Tensor]
@@ -40,18 +41,24 @@ class Batch(NamedTuple):
 
     Attributes:
         images: float [B, C, H, W], normalised, padded at the right and at the bottom with zeros.
-        masks: bool [B, H, W], True on the picture.
+        masks: bool [B, H, W], True on the picture; None: nothing is padded.
         targets: As in Samples.
         window: As in Samples.
         kept: What the frozen part of the model made of the images, tensors [B, ...]. The images
-            then have a size but no channels, and the masks are empty.
+            then have a size but no channels, and nothing is padded.
     """
 
     images: Tensor
-    masks: Tensor
+    masks: Tensor | None
     targets: list[Target]
     window: Contents | None = None
     kept: list[Tensor] | None = None
+
+    def take(self, rows: Sequence[int]) -> "Batch":
+        """Some of the images with their targets."""
+        images = self.images[rows].contiguous(memory_format=torch.channels_last)
+        masks = None if self.masks is None else self.masks[rows]
+        return Batch(images, masks, [self.targets[row] for row in rows])
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]], multiple: int = 1) -> Samples:

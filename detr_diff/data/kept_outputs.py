@@ -116,12 +116,11 @@ class KeptOutputs(Dataset[Kept]):
 
 
 def collate_kept(samples: Sequence[Kept]) -> Batch:
-    """A batch whose images have a size but no channels, and no masks: nothing is padded."""
+    """A batch whose images have a size but no channels; nothing is padded."""
     kept = [torch.stack(column) for column in zip(*(outputs for outputs, _, _ in samples), strict=True)]
     _, (height, width), _ = samples[0]
     images = torch.zeros(len(samples), 0, height, width)
-    masks = torch.ones(len(samples), 0, 0, dtype=torch.bool)
-    return Batch(images, masks, [target for _, _, target in samples], kept=kept)
+    return Batch(images, None, [target for _, _, target in samples], kept=kept)
 
 
 def first_layout(dataset: MovedObjectDataset, run: Run, batch_size: int) -> Layout:

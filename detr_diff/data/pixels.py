@@ -30,11 +30,12 @@ def batched(samples: Samples, processor: ImageProcessor) -> Batch:
     whole = set(sizes) == {(height, width)}
     if not whole:
         images.zero_()
-    masks = torch.full((len(sizes), height, width), whole, device=first.device)
+    masks = None if whole else torch.zeros(len(sizes), height, width, dtype=torch.bool, device=first.device)
     for row, (image, size) in enumerate(zip(samples.images, sizes, strict=True)):
         place = slice(size[0]), slice(size[1])
         images[row, :, *place] = _normalised(resized(image[None], size, processor), processor)
-        masks[row, *place] = True
+        if masks is not None:
+            masks[row, *place] = True
     return Batch(images, masks, samples.targets, samples.window)
 
 

@@ -31,7 +31,7 @@ def deepest_cut(family: Family, learning: Collection[str]) -> Cut | None:
     return max(possible, key=lambda cut: BLOCKS.index(cut.last), default=None)
 
 
-def keep(detr: nn.Module, cut: Cut, images: Tensor, masks: Tensor) -> list[Tensor]:
+def keep(detr: nn.Module, cut: Cut, images: Tensor) -> list[Tensor]:
     """Run the model on images of one size and take what `replay` needs.
 
     Args:
@@ -39,16 +39,10 @@ def keep(detr: nn.Module, cut: Cut, images: Tensor, masks: Tensor) -> list[Tenso
         cut: Where it is cut.
         images: float [B, C, H, W], without padding: padding reaches into the outputs and depends
             on the other images of a batch.
-        masks: int64 [B, H, W].
 
     Returns:
         Tensors [B, ...] without gradient.
-
-    Raises:
-        ValueError: A padded image.
     """
-    if not bool(masks.all()):
-        raise ValueError("a padded image: its outputs depend on the other images of the batch")
     outputs: dict[str, Any] = {}
     modes = {module: module.training for module in detr.modules()}
     forwards = {path: partial(_note, outputs, path, detr.get_submodule(path).forward) for path in cut.modules}
@@ -56,7 +50,7 @@ def keep(detr: nn.Module, cut: Cut, images: Tensor, masks: Tensor) -> list[Tenso
     detr.eval()
     try:
         with torch.no_grad(), _instead(detr, forwards):
-            detr(pixel_values=images, pixel_mask=masks)
+            detr(pixel_values=images)
     finally:
         for module, training in modes.items():
             module.training = training

@@ -12,10 +12,11 @@ SHAPES = 64
 
 
 def compile_model(detr: nn.Module, backend: str) -> None:
-    """Compile backbone and encoder: what follows has a new shape with every number of objects.
+    """Compile backbone and encoder, and the decoder where no denoising queries enter it.
 
-    Each shape is compiled by itself. Code for any shape is written when a second one comes, so
-    a resumed run would compute with other code than the unbroken one.
+    With those, and in the loss, shapes change with the number of objects. Each shape is compiled by
+    itself. Code for any shape is written when a second one comes, so a resumed run would compute
+    with other code than the unbroken one.
 
     Raises:
         SettingError: torch.compile has no such backend.
@@ -25,5 +26,8 @@ def compile_model(detr: nn.Module, backend: str) -> None:
         raise SettingError(f"compile={backend}: unknown, {nearest(backend, known)}")
     torch._dynamo.config.recompile_limit = SHAPES
     inner: Any = detr.model
-    for module in (inner.backbone, inner.encoder):
-        module.compile(backend=backend, dynamic=False)
+    parts = [inner.backbone, inner.encoder]
+    if not getattr(inner.config, "num_denoising", 0):
+        parts.append(inner.decoder)
+    for part in parts:
+        part.compile(backend=backend, dynamic=False)

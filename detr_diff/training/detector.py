@@ -22,8 +22,9 @@ from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
 from detr_diff.model.autocast import autocast_backbone_and_encoder
 from detr_diff.model.blocks import parameter_groups, rate_groups
-from detr_diff.model.finite_check import leave_finite_checks_out
 from detr_diff.model.folded_batch_norm import fold_batch_norms
+from detr_diff.model.host_checks import leave_checks_out
+from detr_diff.model.padding_mask import mask_padding_alone
 from detr_diff.model.place_labels import PlaceLabels
 from detr_diff.model.predictions import Predictions, best_first
 from detr_diff.model.prefix import deepest_cut, replay
@@ -87,7 +88,8 @@ class Detector(LightningModule):
         self.detr = build_model(self.architecture) if detr is None else detr
         fold_batch_norms(self.detr)
         autocast_backbone_and_encoder(self.detr)
-        leave_finite_checks_out(self.detr)
+        leave_checks_out(self.detr)
+        mask_padding_alone(self.detr)
         # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
         self.detr.requires_grad_(True)
         named = ParameterNames(self.detr, self.family)

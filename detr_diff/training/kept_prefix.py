@@ -158,8 +158,10 @@ class KeptPrefix:
         detector, trainer = self.detector, self.detector.trainer
         plugin = trainer.precision_plugin
         batch = detector.transfer_batch_to_device(plugin.convert_input(samples), detector.device, 0)
+        if batch.masks is not None:
+            raise ValueError("a padded image: its outputs depend on the other images of the batch")
         with plugin.forward_context():
-            return keep(detector.detr, cut, batch.images, batch.masks)
+            return keep(detector.detr, cut, batch.images)
 
     def _recipe(
         self, cut: Cut, weights: str, layout: Layout, datasets: Sequence[MovedObjectDataset]

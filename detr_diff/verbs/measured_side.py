@@ -43,9 +43,10 @@ def weights(job: Job, turns: Turns, folder: Path) -> None:
     data.setup()
     batch = next(iter(data.loader("all")))
     moved: Any = detector.transfer_batch_to_device(batch, torch.device("cpu"), 0)
+    masks = torch.ones_like(moved.images[:, 0])
     with torch.no_grad():
         for _ in range(20):  # each moves the running statistics by a tenth
-            detector.detr.model.backbone(moved.images, moved.masks)  # type: ignore[operator, union-attr]
+            detector.detr.model.backbone(moved.images, masks)  # type: ignore[operator, union-attr]
     detector.detr.save_pretrained(job["out"])  # type: ignore[operator]
     detector.processor.save_pretrained(job["out"])
     turns.end()

@@ -43,8 +43,11 @@ def test_a_batch_is_what_the_processor_makes(
         multiple * math.ceil(max(side) / multiple) for side in zip(*sizes, strict=True)
     ]
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
-    assert batch.masks.dtype == torch.bool
-    for padded, mask, whole, (height, width) in zip(batch.images, batch.masks, wholes, sizes, strict=True):
+    size = tuple(batch.images.shape[-2:])
+    assert (batch.masks is None) is (set(sizes) == {size})
+    masks = torch.ones(len(sizes), *size, dtype=torch.bool) if batch.masks is None else batch.masks
+    assert masks.dtype == torch.bool
+    for padded, mask, whole, (height, width) in zip(batch.images, masks, wholes, sizes, strict=True):
         torch.testing.assert_close(padded[:, :height, :width], whole.flatten(0, 1))
         assert mask[:height, :width].all()
         assert int(mask.sum()) == height * width

@@ -171,7 +171,7 @@ def test_outputs_of_a_frozen_backbone_are_kept_before_the_comparison(name: str) 
     cut = deepest_cut(architecture.kind, learning)
     assert cut is not None
     images = torch.cat(frames(), dim=1)
-    kept = keep(model, cut, images, MASKS)
+    kept = keep(model, cut, images)
     torch.manual_seed(1)
     expected = model(pixel_values=images, pixel_mask=MASKS, labels=LABELS).loss
     expected.backward()

@@ -24,7 +24,7 @@ from detr_diff.model.prefix import deepest_cut, keep, replay
 from detr_diff.model.selection import ParameterNames
 from detr_diff.training.run import load_detector
 from tests.conftest import TINY
-from tests.model.tiny_models import FAMILIES, MODELS, build, first_of
+from tests.model.tiny_models import FAMILIES, MODELS, OLD, build, first_of
 
 KEYS = [*FAMILIES, "deformable_detr two stages"]
 # What adds nothing at first, and the names of the new tensors.
@@ -161,6 +161,8 @@ def test_each_layer_learns_what_is_its_own(key: str, source: Callable[[str], str
     model = changed(key, source(key), heads="per_layer")
     layers = model.config.decoder_layers
     own = {name: p for name, p in model.named_parameters() if ".own." in name}
+    if not own and OLD:
+        pytest.skip("this transformers gives each layer heads of its own")
     # Weight and bias of three linear layers of the box head and of the class head.
     assert len(own) == 2 * 4 * layers
     images = torch.randn(2, 3, 64, 64)
@@ -279,7 +281,7 @@ def test_a_kept_prefix_goes_on_from_a_changed_model(source: Callable[[str], str]
     model.eval()
     with torch.no_grad():
         expected = model(pixel_values=images).logits
-        with replay(model, cut, keep(model, cut, images, torch.ones(2, 64, 96, dtype=torch.int64))):
+        with replay(model, cut, keep(model, cut, images)):
             actual = model(pixel_values=torch.zeros(2, 0, 64, 96)).logits
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 

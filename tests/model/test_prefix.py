@@ -32,7 +32,7 @@ CASES = [
 ]
 
 
-def batch(size: int = 3) -> tuple[Tensor, Tensor, list[dict[str, Tensor]]]:
+def batch(size: int = 3) -> tuple[Tensor, list[dict[str, Tensor]]]:
     generator = torch.Generator().manual_seed(5)
     labels = []
     for count in range(size):  # none, one, two ... objects
@@ -40,7 +40,7 @@ def batch(size: int = 3) -> tuple[Tensor, Tensor, list[dict[str, Tensor]]]:
         labels.append({"boxes": boxes, "class_labels": torch.arange(count) % 2})
     images = torch.randn(size, 3, HEIGHT, WIDTH, generator=generator)
     images *= torch.arange(1.0, 1.0 + size)[:, None, None, None]  # unlike each other
-    return images, torch.ones(size, HEIGHT, WIDTH, dtype=torch.int64), labels
+    return images, labels
 
 
 def frozen(key: str, learn: list[str], **settings: Any) -> tuple[nn.Module, Any, Cut]:
@@ -65,13 +65,13 @@ def losses(output: Any) -> dict[str, Tensor]:
 def test_losses_and_gradients_are_those_of_the_whole_model(key: str, learn: list[str], last: str) -> None:
     model, _, cut = frozen(key, learn)
     assert cut.last == last
-    images, masks, labels = batch()
+    images, labels = batch()
     # One by one and in another order: rows of a replayed batch come from anywhere.
-    single = [keep(model, cut, images[i : i + 1], masks[i : i + 1]) for i in (2, 0, 1)]
+    single = [keep(model, cut, images[i : i + 1]) for i in (2, 0, 1)]
     kept = [torch.cat([single[i][k] for i in (1, 2, 0)]) for k in range(len(single[0]))]
 
     torch.manual_seed(1)  # dropout and denoising queries are drawn
-    expected = model(pixel_values=images, pixel_mask=masks, labels=labels)
+    expected = model(pixel_values=images, labels=labels)
     expected.loss.backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
@@ -102,14 +102,14 @@ def test_losses_and_gradients_are_those_of_the_whole_model(key: str, learn: list
 @pytest.mark.parametrize(("key", "learn", "last"), CASES[::2])
 def test_evaluation_is_the_same(key: str, learn: list[str], last: str) -> None:
     model, _, cut = frozen(key, learn)
-    images, masks, _ = batch()
-    kept = keep(model, cut, images, masks)
+    images, _ = batch()
+    kept = keep(model, cut, images)
     model.eval()
     with torch.no_grad():
-        expected = model(pixel_values=images, pixel_mask=masks)
+        expected = model(pixel_values=images)
         with replay(model, cut, kept):
             actual = model(pixel_values=EMPTY)
-        assert torch.equal(model(pixel_values=images, pixel_mask=masks).logits, expected.logits)
+        assert torch.equal(model(pixel_values=images).logits, expected.logits)
     torch.testing.assert_close(actual.logits, expected.logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(actual.pred_boxes, expected.pred_boxes, atol=1e-5, rtol=1e-5)
 
@@ -117,8 +117,8 @@ def test_evaluation_is_the_same(key: str, learn: list[str], last: str) -> None:
 @pytest.mark.parametrize(("key", "learn", "last"), CASES)
 def test_what_is_before_the_cut_is_not_run(key: str, learn: list[str], last: str) -> None:
     model, family, cut = frozen(key, learn)
-    images, masks, labels = batch()
-    kept = keep(model, cut, images, masks)
+    images, labels = batch()
+    kept = keep(model, cut, images)
     run: list[str] = []
 
     def ran(name: str, own: Any, *given: Any, **named: Any) -> Any:
@@ -142,8 +142,8 @@ def test_keeping_changes_nothing(key: str) -> None:
     model, _, cut = frozen(key, ["heads"])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    images, masks, _ = batch()
-    kept = keep(model, cut, images, masks)
+    images, _ = batch()
+    kept = keep(model, cut, images)
     assert all(len(tensor) == len(images) and not tensor.requires_grad for tensor in kept)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -158,26 +158,26 @@ def test_compiled_blocks_are_left_out_too() -> None:
         return lambda *given: calls.append(1) or graph.forward(*given)
 
     model.model.encoder.compile(backend=backend)
-    images, masks, _ = batch()
+    images, _ = batch()
     model.eval()
     with torch.no_grad():
-        expected = [model(images * scale, masks).logits for scale in (1, 2)]
+        expected = [model(images * scale).logits for scale in (1, 2)]
         assert calls
         calls.clear()
         for scale, logits in zip((1, 2), expected, strict=True):
-            kept = keep(model, cut, images * scale, masks)
+            kept = keep(model, cut, images * scale)
             with replay(model, cut, kept):
                 actual = model(pixel_values=EMPTY).logits
             torch.testing.assert_close(actual, logits, atol=1e-5, rtol=1e-5)
         assert not calls
-        model(images, masks)
+        model(images)
         assert calls
 
 
 def test_a_failed_step_leaves_the_model_whole() -> None:
     model, _, cut = frozen("detr", ["heads"])
-    images, masks, _ = batch()
-    kept = keep(model, cut, images, masks)
+    images, _ = batch()
+    kept = keep(model, cut, images)
     with pytest.raises(KeyError), replay(model, cut, kept):
         model(pixel_values=EMPTY, labels=[{}] * 3)
     assert not any("forward" in vars(module) for module in model.modules())
@@ -185,20 +185,12 @@ def test_a_failed_step_leaves_the_model_whole() -> None:
 
 def test_without_auxiliary_losses_the_last_layer_is_enough() -> None:
     model, _, cut = frozen("detr", ["heads"], auxiliary_loss=False)
-    images, masks, labels = batch()
-    kept = keep(model, cut, images, masks)
+    images, labels = batch()
+    kept = keep(model, cut, images)
     assert [tuple(tensor.shape) for tensor in kept] == [(3, 6, 32)]
     with replay(model, cut, kept):
         actual = model(pixel_values=EMPTY, labels=labels)
     assert set(actual.loss_dict) == {"loss_ce", "loss_bbox", "loss_giou", "cardinality_error"}
-
-
-def test_a_padded_image_is_refused() -> None:
-    model, _, cut = frozen("detr", ["heads"])
-    images, masks, _ = batch()
-    masks[0, -1] = 0
-    with pytest.raises(ValueError, match="a padded image"):
-        keep(model, cut, images, masks)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -5,6 +5,8 @@ from functools import cache
 from typing import Any
 
 import pytest
+import transformers
+from packaging.version import Version
 from torch import nn
 
 from detr_diff.model.blocks import parameter_groups, rate_groups
@@ -12,6 +14,9 @@ from detr_diff.model.families import FAMILIES as TABLE
 from detr_diff.model.families import Family
 from detr_diff.model.load import load_model
 from detr_diff.model.selection import ParameterNames
+
+# The oldest that pyproject.toml admits does some things otherwise.
+OLD = Version(transformers.__version__) < Version("5.18")
 
 SIZE: dict[str, Any] = {
     "d_model": 32,

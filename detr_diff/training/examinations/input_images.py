@@ -11,6 +11,7 @@ from torch import nn
 
 from detr_diff.data.batch import Batch
 from detr_diff.data.finding import Finding, Level
+from detr_diff.data.resizing import input_size
 from detr_diff.model.block_map import BlockMap
 from detr_diff.model.families import Family
 
@@ -57,12 +58,11 @@ def measure_input(
         batch: Some pairs, as the detector takes them to its device.
         sides: [M, 2], width and height of the training objects in pixels of their frames.
     """
-    height, width = batch.masks[0].sum(0).max(), batch.masks[0].sum(1).max()
-    frame = batch.targets[0]["size"]
-    scale = float(torch.sqrt(height * width / frame.prod()))
+    height, width = input_size(processor, *batch.targets[0]["size"].tolist())
+    scale = float(torch.sqrt(height * width / batch.targets[0]["size"].prod()))
     return InputImages(
-        height=int(height),
-        width=int(width),
+        height=height,
+        width=width,
         low=float(batch.images.min()),
         high=float(batch.images.max()),
         spread=float(batch.images.std()),
@@ -89,7 +89,7 @@ def _cell(detr: Any, family: Family, batch: Batch) -> int:
     ]
     training = detr.training
     detr.eval()
-    detr(pixel_values=batch.images[:1], pixel_mask=batch.masks[:1])
+    detr(pixel_values=batch.images[:1])
     detr.train(training)
     for hook in hooks:
         hook.remove()

@@ -97,13 +97,10 @@ class Trial:
     def loss(self, positions: list[int]) -> Tensor:
         """The loss of some of the pairs."""
         detr: Any = self.detector.detr
-        images = self.batch.images[positions].contiguous(memory_format=torch.channels_last)
-        targets = [self.batch.targets[index] for index in positions]
-        labels = self.detector.labels(targets)
+        batch = self.batch.take(positions)
+        labels = self.detector.labels(batch.targets)
         with autocast(self.precision, self.device):
-            loss: Tensor = detr(
-                pixel_values=images, pixel_mask=self.batch.masks[positions], labels=labels
-            ).loss
+            loss: Tensor = detr(pixel_values=batch.images, pixel_mask=batch.masks, labels=labels).loss
         return loss
 
     @torch.no_grad()

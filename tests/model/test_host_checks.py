@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from detr_diff.model.finite_check import leave_finite_checks_out
+from detr_diff.model.host_checks import leave_checks_out
 from tests.model.tiny_models import FAMILIES, build, first_of
 
 
@@ -23,7 +23,7 @@ class Checks(TorchFunctionMode):
 def test_layers_compute_the_same_without_the_check(name: str) -> None:
     model, _ = build(name)
     unchecked = copy.deepcopy(model)
-    leave_finite_checks_out(unchecked)
+    leave_checks_out(unchecked)
     assert list(unchecked.state_dict()) == list(model.state_dict())
     images, masks = torch.rand(2, 3, 64, 64), torch.ones(2, 64, 64, dtype=torch.bool)
 

@@ -1,10 +1,12 @@
-"""Encoder layers that do not look at their output in every training step.
+"""Models of transformers that do not look at their tensors in every step.
 
-Those of transformers do, each: `if not torch.isfinite(hidden_states).all()`. For the answer the host waits
-until the device has come so far, and torch.compile ends its graph there. It was for float16, whose
-infinities were then clamped; where numbers are not finite here, NonFiniteGuard says so.
+Each encoder layer asks `if not torch.isfinite(hidden_states).all()`, in training; each decoder layer of
+RT-DETRv2 and D-FINE whether sizes agree. For the answer the host waits until the device has come so far, and
+torch.compile ends its graph there. The first was for float16, whose infinities were then clamped; where
+numbers are not finite here, NonFiniteGuard says so. Sizes agree, or the first step fails all the same.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -14,8 +16,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 
-def leave_finite_checks_out(detr: nn.Module) -> None:
-    """Take the checks out of the encoder layers of a model of transformers; changed in place."""
+def leave_checks_out(detr: nn.Module) -> None:
+    """Take the checks out of the layers of a model of transformers; changed in place."""
+    # The switch that transformers has for what is about sizes.
+    os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")
     for module in detr.modules():
         kind: Any = type(module)
         if kind.__name__.endswith("EncoderLayer"):
