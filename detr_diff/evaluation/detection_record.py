@@ -15,7 +15,7 @@ class DetectionRecord(Metric):
     """Collects predictions and true boxes; several processes put theirs together.
 
     The result does not depend on how the images were dealt out: they are sorted by position, and
-    an image that two processes were given counts once.
+    an image that two processes were given counts once. A score below 0 says that there is no prediction.
     """
 
     full_state_update = False
@@ -41,7 +41,7 @@ class DetectionRecord(Metric):
         super().reset()
         # A process without images must gather tensors of the same kind as the others, not none.
         for name, empty in self._empty.items():
-            setattr(self, name, [empty.to(self.device)])
+            setattr(self, name, [empty.to(self.device, non_blocking=True)])
 
     def update(
         self,
@@ -72,8 +72,10 @@ class DetectionRecord(Metric):
 
     def _add(self, state: str, parts: Sequence[Tensor]) -> None:
         kind = self._empty[state]
-        parts = [part.to(self.device, kind.dtype).reshape(-1, *kind.shape[1:]) for part in parts]
-        getattr(self, state).append(torch.cat([kind.to(self.device), *parts]))
+        shaped = [part.to(kind.dtype).reshape(-1, *kind.shape[1:]) for part in parts]
+        # Nothing waits for the device: what comes from the host is small.
+        both = [part.to(self.device, non_blocking=True) for part in [kind, *shaped]]
+        getattr(self, state).append(torch.cat(both))
 
     def compute(self) -> Record:
         """Everything added so far, by all processes."""
@@ -83,6 +85,8 @@ class DetectionRecord(Metric):
         starts, counts = starts[chosen], columns["counts"][chosen]
         image, object_image = (np.repeat(np.arange(len(images)), counts[:, kind]) for kind in (0, 1))
         rows, object_rows = (ranges(starts[:, kind], counts[:, kind]) for kind in (0, 1))
+        shown = columns["scores"][rows] >= 0
+        rows, image = rows[shown], image[shown]
         rows = rows[np.lexsort((-columns["scores"][rows], image))]
         return Record(
             images,

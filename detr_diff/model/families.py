@@ -94,6 +94,7 @@ class Family:
             None where it always is.
         cuts: Where what is below can be frozen and its outputs kept.
         names_layer: Whether its heads are asked so that they know for which decoder layer.
+        most_predictions: Of an image; None: as many as it has queries.
     """
 
     config: str
@@ -110,6 +111,7 @@ class Family:
     frozen_batch_norm: str | None = None
     cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
     names_layer: bool = True
+    most_predictions: int | None = None
 
     @property
     def single_level(self) -> bool:
@@ -181,6 +183,7 @@ FAMILIES = {
         query_rows=r"model\.query_position_embeddings\.weight",
         cuts=(LAST_FEATURE_MAP,),
         names_layer=False,
+        most_predictions=100,
     ),
     # Zhu et al. 2021, arXiv:2010.04159. Without two_stage a query is an embedding and a point.
     "deformable_detr": Family(
@@ -201,6 +204,7 @@ FAMILIES = {
         class_rows=r"(model\.decoder\.)?class_embed\.\d+\.(own\.0\.)?(weight|bias)",
         query_rows=r"model\.query_position_embeddings\.weight",
         strides=PYRAMID_STRIDES,
+        most_predictions=100,
     ),
     # Zhao et al. 2023, arXiv:2304.08069
     "rt_detr": Family(

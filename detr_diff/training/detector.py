@@ -107,7 +107,7 @@ class Detector(LightningModule):
         self.metrics = DetectionMetrics(self.names)
         self.losses = EpochLoss()
         # Counted over an epoch, so an epoch that is resumed in the middle must know it.
-        self.unaligned = SumMetric()
+        self.unaligned = SumMetric(nan_strategy="disable")  # which would look at the value
         self.unaligned.persistent(True)
         self.sweep: Sweep | None = None
         # Chosen on validation; a buffer, so that it is in every checkpoint.
@@ -296,4 +296,4 @@ class Detector(LightningModule):
 
     def _predictions(self, output: Any, batch: Batch) -> Predictions:
         sizes = torch.stack([target["size"] for target in batch.targets])
-        return best_first(output, self.processor, sizes, self.place_labels)
+        return best_first(output, self.family, sizes, self.place_labels)

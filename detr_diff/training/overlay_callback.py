@@ -63,10 +63,10 @@ class OverlayCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         loader: Any = trainer.val_dataloaders
-        self._show(trainer, pl_module, loader.dataset, self.found[: self.images], "val/overlays")
+        self._show(trainer, pl_module, loader.dataset, _on_host(self.found[: self.images]), "val/overlays")
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self.found = _of_all_processes(self.found)
+        self.found = _of_all_processes(_on_host(self.found))
         if not trainer.is_global_zero:
             return
         loader: Any = trainer.test_dataloaders
@@ -89,13 +89,7 @@ class OverlayCallback(Callback):
         for prediction, target in zip(outputs, batch.targets, strict=True):
             if target["padding"]:
                 continue
-            self.found.append(
-                (
-                    int(target["index"]),
-                    {key: value.cpu() for key, value in prediction.items()},
-                    {key: value.cpu() for key, value in truth_in_pixels(target).items()},
-                )
-            )
+            self.found.append((int(target["index"]), prediction, truth_in_pixels(target)))
 
     def _wandb(self, trainer: Trainer) -> WandbLogger | None:
         return next((one for one in trainer.loggers if isinstance(one, WandbLogger)), None)
@@ -120,6 +114,14 @@ class OverlayCallback(Callback):
             )
         # Panels, not tables: images in a table are kept outside the run folder and get lost.
         logger.log_image(key, images, boxes=boxes, caption=captions)
+
+
+def _on_host(found: list[Found]) -> list[Found]:
+    """At the end of an epoch: in every batch it would wait for the device."""
+    return [
+        (index, {k: v.cpu() for k, v in prediction.items()}, {k: v.cpu() for k, v in truth.items()})
+        for index, prediction, truth in found
+    ]
 
 
 def _of_all_processes(found: list[Found]) -> list[Found]:

@@ -1,5 +1,7 @@
 """On a GPU that is not there: who mixes devices fails, and who looks at a value, which would wait for it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -7,10 +9,13 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.utils import import_utils
 
-from detr_diff.data.batch import Samples
+from detr_diff.data.batch import Batch, Samples
 from detr_diff.data.diff import Comparison
+from detr_diff.data.truth import truth_in_pixels
+from detr_diff.evaluation.detection_record import DetectionRecord
 from detr_diff.model.load import load_model
 from detr_diff.training import criterion
 from detr_diff.training.detector import Detector
@@ -40,14 +45,37 @@ def targets(*sizes: tuple[int, int]) -> list[dict[str, torch.Tensor]]:
     return [{"boxes": boxes, **numbers, **host, "size": torch.tensor(size)} for size in sizes]
 
 
-def step(
-    name: str,
-    monkeypatch: pytest.MonkeyPatch,
-    precision: torch.dtype,
-    padded: bool = False,
-    **changed: Any,
-) -> torch.Tensor:
-    """Forward pass and loss of a batch; only the matching, which must wait, is left out."""
+class NoWaiting(TorchDispatchMode):
+    """Fails where a copy between the devices waits until it is done."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("device") is not None:
+            moves = torch.device(kwargs["device"]).type != args[0].device.type
+            assert not moves or kwargs.get("non_blocking"), "a copy that waits"
+        return func(*args, **kwargs)
+
+
+class Lowered(TorchDispatchMode):
+    """Notes the precision of convolutions and products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, set[torch.dtype]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        name = func._schema.name.removeprefix("aten::")
+        if name in ("convolution", "addmm"):
+            self.seen.setdefault(name, set()).add(output.dtype)
+        return output
+
+
+@contextmanager
+def fake_gpu(
+    name: str, monkeypatch: pytest.MonkeyPatch, precision: torch.dtype, padded: bool = False, **changed: Any
+) -> Iterator[tuple[Detector, Batch]]:
+    """A model and a batch on it; only the matching, which must wait, is left out."""
     family, config = MODELS[name]
     model, architecture, _ = load_model(family, ["a", "b"], config={**config, **changed})
     stages = {"all": {"epochs": 1, "learn": "all"}}
@@ -61,16 +89,20 @@ def step(
     monkeypatch.setattr(criterion, "match", unsolved)
     # Transformers leaves checks out when it is given what is fake: here it shall do as on a GPU.
     monkeypatch.setattr(import_utils, "is_fake_tensor", lambda tensor: False)
+    # And autocast does nothing where no GPU is.
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     sizes = (48, 64), (64, 48) if padded else (48, 64)
     images = [torch.zeros(3, height, width, dtype=torch.uint8) for height, width in sizes]
     samples = Samples(images, targets(*sizes))
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         on_fake_gpu(detector, fake)
         batch = detector.transfer_batch_to_device(samples, torch.device("cuda"), 0)
-        with torch.autocast("cuda", precision, enabled=precision is not torch.float32):
-            output = detector._output(detector.detr.train(), batch, labels=detector.labels(batch.targets))
-    loss: torch.Tensor = output.loss
-    return loss
+        lowered = precision is not torch.float32
+        # Known of transformers: Deformable DETR copies the sizes of its levels.
+        copies = nullcontext() if name.startswith("deformable_detr") else NoWaiting()
+        with copies, torch.autocast("cuda", torch.bfloat16, enabled=lowered):
+            yield detector, batch
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -80,11 +112,32 @@ def test_a_step_waits_for_nothing_but_the_match(
     name: str, precision: torch.dtype, padded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = {"num_denoising": 0} if name.startswith("rt_detr") else {}
-    loss = step(name, monkeypatch, precision, padded, **plain)
-    assert (loss.device.type, loss.dtype) == ("cuda", torch.float32)
+    with fake_gpu(name, monkeypatch, precision, padded, **plain) as (detector, batch), Lowered() as lowered:
+        output = detector._output(detector.detr.train(), batch, labels=detector.labels(batch.targets))
+    assert (output.loss.device.type, output.loss.dtype) == ("cuda", torch.float32)
+    assert precision in lowered.seen["convolution"]
+    assert torch.float32 in lowered.seen["addmm"]  # the decoder
+
+
+@pytest.mark.parametrize("name", first_of([*NAMES, "d_fine"]))
+def test_a_prediction_waits_for_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_gpu(name, monkeypatch, torch.bfloat16) as (detector, batch), torch.no_grad():
+        detector.metrics.record._device = torch.device("cuda")
+        detector.metrics.reset()
+        output = detector._output(detector.detr.eval(), batch)
+        predictions = detector._predictions(output, batch)
+        truths = [truth_in_pixels(target) for target in batch.targets]
+        detector.metrics.update(predictions, truths, [0, 1])
+        assert all(kept[-1].device.type == "cuda" for kept in vars_of(detector.metrics.record))
+
+
+def vars_of(record: DetectionRecord) -> list[list[torch.Tensor]]:
+    return [getattr(record, name) for name in record._empty]
 
 
 def test_making_denoising_queries_waits_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Known of transformers: it searches for what it could count. When this fails, it no longer does."""
-    with pytest.raises(DynamicOutputShapeException):
-        step("rt_detr", monkeypatch, torch.float32)
+    with fake_gpu("rt_detr", monkeypatch, torch.float32) as (detector, batch):
+        labels = detector.labels(batch.targets)
+        with pytest.raises(DynamicOutputShapeException):
+            detector._output(detector.detr.train(), batch, labels=labels)
