@@ -146,6 +146,19 @@ def test_a_short_benchmark_fills_every_row(
     assert "gpu" not in content
     assert (tmp_path / "out/bench.png").exists()
     assert (tmp_path / "out/scaling.png").exists()
+    assert not (tmp_path / "out/logs").exists()
     again = cli(*words)
     assert again.code == 2
     assert "never overwritten" in again.err
+
+
+@pytest.mark.exhaustive
+def test_what_a_failing_side_said_stays(cli: Callable, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise ValueError('broken')\n")
+    words = ["short=true", "device=cpu", "parts=[loading]", f"reference={tmp_path / 'broken.py'}"]
+    result = cli("bench", *words, f"out={tmp_path / 'out'}")
+    assert result.code == 1
+    assert "plain failed: ValueError: broken" in result.out
+    assert "ValueError: broken" in (tmp_path / "out/logs/plain.log").read_text()
+    (first, *_) = json.loads((tmp_path / "out/bench.json").read_text())["rows"]
+    assert first["median"]["ours"] > 0

@@ -10,7 +10,8 @@ from detr_diff.bench.measurement import Line, Measurement
 from detr_diff.choices import Cache
 
 Frame = tuple[int, int]  # width and height
-STEPS, WARM = 2, 4  # of a turn, and before the first: so many until a compiler has seen all shapes
+# Steps of a turn, and before the first: so many until a compiler has seen all shapes. A GPU's are short.
+STEPS, WARM = {"cpu": 2, "cuda": 30}, {"cpu": 4, "cuda": 10}
 PASSES = 4  # over the samples, in a turn of loading; a few milliseconds alone would be mostly the first look
 PREDICTIONS = 100  # of an image, where metrics are measured alone
 
@@ -103,8 +104,8 @@ class Options:
             "accumulate": self.accumulate,
             "stage": 2,
             "unit": "epoch",
-            "steps": STEPS,
-            "warm": WARM,
+            "steps": STEPS[self.device],
+            "warm": WARM[self.device],
             "turns": self.turns,
             "device": self.device,
             "out": str(self.scratch),

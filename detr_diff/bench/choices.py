@@ -4,7 +4,10 @@ from enum import StrEnum
 
 
 class BenchPart(StrEnum):
-    """What `detr-diff bench` measures; see bench/cases.py."""
+    """What `detr-diff bench` measures; see bench/cases.py.
+
+    floors: what each part of a step takes and must take; largest: the largest batch; both on a GPU alone.
+    """
 
     loading = "loading"
     step = "step"
@@ -13,6 +16,8 @@ class BenchPart(StrEnum):
     predict = "predict"
     startup = "startup"
     help = "help"
+    floors = "floors"
+    largest = "largest"
     scaling = "scaling"
 
 

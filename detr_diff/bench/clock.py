@@ -12,7 +12,7 @@ from detr_diff.bench.turns import Turns
 
 
 class Clock(Callback):
-    """A turn is an epoch or some steps. Steps do not hold the time to load.
+    """A turn is an epoch or some steps. Steps do not hold the time to load, but that to reach the device.
 
     Args:
         turns: Which are taken.
@@ -43,15 +43,31 @@ class Clock(Callback):
         if self.unit == "epoch" and not trainer.current_epoch:
             self.start()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self._waited += perf_counter() - self._ended
-        self.pixels = list(batch.images.shape[-2:])
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        transfer = pl_module.transfer_batch_to_device
+
+        def timed(*given: Any) -> Any:
+            if trainer.training:
+                self._loaded(pl_module)
+            return transfer(*given)
+
+        pl_module.transfer_batch_to_device = timed
+
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        del pl_module.transfer_batch_to_device
+
+    def _loaded(self, pl_module: Any) -> None:
+        now = perf_counter()
+        self._waited, self._ended = self._waited + now - self._ended, now
         if self.unit != "step":
             return
         if self._stepped >= self.warm and not self._taken:
             self.turns.begin()
         synchronize(pl_module.device)
         self._begun = perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.pixels = list(batch.images.shape[-2:])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         self._ended = perf_counter()
@@ -107,6 +123,23 @@ def synchronize(device: torch.device) -> None:
     """Wait until a GPU has done what it was told."""
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+class Validation(Callback):
+    """How long a validation lasts, from `start` until its figures are there.
+
+    What Lightning does after it, as moving the model off the device, it does once a training.
+    """
+
+    seconds = 0.0
+
+    def start(self) -> None:
+        """From now on."""
+        self._begun = perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        synchronize(pl_module.device)
+        self.seconds = perf_counter() - self._begun
 
 
 def memory(device: torch.device) -> dict[str, float]:

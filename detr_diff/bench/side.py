@@ -34,7 +34,8 @@ class Side:
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
         # They see what this process sees, wherever it was started.
         path = os.pathsep.join(dict.fromkeys([str(PACKAGE.parent), *sys.path[1:]]))
-        with log.open("w", encoding="utf-8") as errors:
+        log.parent.mkdir(exist_ok=True)
+        with log.open("a", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

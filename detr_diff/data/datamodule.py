@@ -228,7 +228,7 @@ class MovedObjectDataModule(LightningDataModule):
         accumulate = self.trainer.accumulate_grad_batches  # type: ignore[union-attr]
 
         def build() -> Windows:
-            return Windows(self._loader(dataset, batches), accumulate, self._remaining)
+            return Windows(self._loader(dataset, batches, accumulate), accumulate, self._remaining)
 
         return self._loaders["train"].get((dataset, images.strength, batches.batch_size), build)
 
@@ -284,10 +284,13 @@ class MovedObjectDataModule(LightningDataModule):
         size = self.batch_size_at(epoch) or self.settings.batch_size
         return EpochBatches(order, size, self._share(), self._epoch, self._start)
 
-    def _loader(self, dataset: MovedObjectDataset | KeptOutputs, batches: EpochBatches) -> DataLoader[Any]:
+    def _loader(
+        self, dataset: MovedObjectDataset | KeptOutputs, batches: EpochBatches, ahead: int = 2
+    ) -> DataLoader[Any]:
         return build_loader(
             dataset,
             self.settings.num_workers,
+            ahead,  # the next window is loaded while one is learnt
             batch_sampler=batches,
             persistent_workers=self.settings.num_workers > 0,
             collate_fn=collate_kept

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detr_diff.data.augment import NO_AUGMENTATION
-from detr_diff.data.batch import Batch, Samples, Target, collate
+from detr_diff.data.batch import Packed, Samples, Target, collate
 from detr_diff.data.cache import MemoryCache, fill_from
 from detr_diff.data.check import REMEMBERED, content
 from detr_diff.data.dataset import MovedObjectDataset
@@ -33,18 +33,16 @@ class Layout(NamedTuple):
     Attributes:
         shapes: Of each output, without the batch.
         dtypes: Of each output.
-        size: Height and width of the images that they were made from.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[torch.dtype, ...]
-    size: tuple[int, int]
 
     @classmethod
-    def of(cls, outputs: Sequence[Tensor], size: tuple[int, int]) -> "Layout":
-        """Of outputs [B, ...] that were made from images of this height and width."""
+    def of(cls, outputs: Sequence[Tensor]) -> "Layout":
+        """Of outputs [B, ...]."""
         shapes = tuple(tuple(output.shape[1:]) for output in outputs)
-        return cls(shapes, tuple(output.dtype for output in outputs), size)
+        return cls(shapes, tuple(output.dtype for output in outputs))
 
     @property
     def nbytes(self) -> int:
@@ -75,7 +73,7 @@ class Layout(NamedTuple):
         ]
 
 
-Kept = tuple[list[Tensor], tuple[int, int], Target]  # outputs, height and width of the image, target
+Kept = tuple[list[Tensor], Target]  # outputs, and the target of the sample
 
 
 class KeptOutputs(Dataset[Kept]):
@@ -98,12 +96,12 @@ class KeptOutputs(Dataset[Kept]):
         return len(self.source)
 
     def __getitem__(self, key: SampleKey | int) -> Kept:
-        """The outputs, the size of the image and the target of a sample, see Samples."""
+        """The outputs and the target of a sample, see Samples."""
         index = key.position if isinstance(key, SampleKey) else key
         record = self.cache.get(self.first + index)
         assert record is not None
         outputs = self.layout.outputs(record.pixels.flatten())
-        return outputs, self.layout.size, self.source.target(key, record.aligned)
+        return outputs, self.source.target(key, record.aligned)
 
     @property
     def pairs(self) -> LabelledPairs:
@@ -115,19 +113,18 @@ class KeptOutputs(Dataset[Kept]):
         return self.source.image(index)
 
 
-def collate_kept(samples: Sequence[Kept]) -> Batch:
-    """A batch whose images have a size but no channels; nothing is padded."""
-    kept = [torch.stack(column) for column in zip(*(outputs for outputs, _, _ in samples), strict=True)]
-    _, (height, width), _ = samples[0]
-    images = torch.zeros(len(samples), 0, height, width)
-    return Batch(images, None, [target for _, _, target in samples], kept=kept)
+def collate_kept(samples: Sequence[Kept]) -> Samples:
+    """A batch without images."""
+    outputs, targets = zip(*samples, strict=True)
+    kept = [torch.stack(column) for column in zip(*outputs, strict=True)]
+    return Samples([], Packed.of(targets), kept=kept)
 
 
 def first_layout(dataset: MovedObjectDataset, run: Run, batch_size: int) -> Layout:
     """The layout of the records of a data set, found out with its first batch."""
     plain = _plain(dataset)
     batch = collate([plain[index] for index in range(min(batch_size, len(plain)))])
-    return Layout.of(run(batch), next(iter(dataset.sizes())))
+    return Layout.of(run(batch))
 
 
 def contents_of(datasets: Sequence[MovedObjectDataset]) -> str:

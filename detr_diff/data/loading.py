@@ -1,5 +1,6 @@
 """Loaders whose workers keep out of each other's way."""
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -24,17 +25,20 @@ class Reused(Generic[Loader]):
         return self._built[1]
 
 
-def build_loader(dataset: Dataset[Any], workers: int, **settings: Any) -> DataLoader[Any]:
+def build_loader(dataset: Dataset[Any], workers: int, ahead: int = 2, **settings: Any) -> DataLoader[Any]:
     """A DataLoader.
 
     Args:
         dataset: What is loaded.
         workers: Processes that load; 0 loads in the main process.
+        ahead: Batches that they load before they are asked for; at least two each.
         **settings: Of the DataLoader.
     """
-    if workers and sys.platform == "linux":
-        # Forked workers share the columns of the data set; others would get a copy each.
-        settings["multiprocessing_context"] = "fork"
+    if workers:
+        settings["prefetch_factor"] = max(2, math.ceil(ahead / workers))
+        if sys.platform == "linux":
+            # Forked workers share the columns of the data set; others would get a copy each.
+            settings["multiprocessing_context"] = "fork"
     return DataLoader(
         dataset,
         num_workers=workers,

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from detr_diff.data.batch import Batch, Contents, Samples, contents
+from detr_diff.data.batch import Contents, Samples, contents
 
 
 class Windows:
@@ -36,7 +36,7 @@ class Windows:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[Samples | Batch]:
+    def __iter__(self) -> Iterator[Samples]:
         batches = islice(iter(self.loader), self.remaining())
         while window := list(islice(batches, self.accumulate)):
             counted = [contents(batch) for batch in window]

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import nn
 
 from detr_diff.errors import SettingError, nearest
 
@@ -11,7 +10,7 @@ from detr_diff.errors import SettingError, nearest
 SHAPES = 64
 
 
-def compile_model(detr: nn.Module, backend: str) -> None:
+def compile_model(detr: Any, backend: str) -> None:
     """Compile backbone and encoder, and the decoder where no denoising queries enter it.
 
     With those, and in the loss, shapes change with the number of objects. Each shape is compiled by

@@ -114,16 +114,15 @@ class Detector(LightningModule):
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.tensor(DEFAULT_THRESHOLD))
 
-    def transfer_batch_to_device(
-        self, batch: Samples | Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
+    def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Batch:
         """A batch on a device, its images as the model takes them: float, normalised."""
-        apart = [{key: own for key, own in target.items() if key not in ON_HOST} for target in batch.targets]
-        moved = super().transfer_batch_to_device(batch._replace(targets=apart), device, dataloader_idx)
-        targets = [old | new for old, new in zip(batch.targets, moved.targets, strict=True)]
-        moved = moved._replace(targets=targets)
-        if isinstance(moved, Samples):  # else outputs were kept, or it was done before
-            moved = batched(moved, self.processor)
+        columns = batch.packed.columns
+        there = {key: column for key, column in columns.items() if key not in ON_HOST}
+        images, kept, there = super().transfer_batch_to_device(
+            (batch.images, batch.kept, there), device, dataloader_idx
+        )
+        packed = batch.packed._replace(columns=columns | there)
+        moved = batched(batch._replace(images=images, kept=kept, packed=packed), self.processor)
         return moved._replace(images=moved.images.to(self.dtype))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -106,7 +106,8 @@ class FirstBatchGuard(Callback):
         with torch.random.fork_rng():
             for step in range(PATIENCE * self.steps + 1):
                 torch.manual_seed(0)  # the same dropout and denoising: only the weights differ
-                loss = detr(pixel_values=batch.images, pixel_mask=batch.masks, labels=labels).loss
+                with detector.trainer.precision_plugin.forward_context():
+                    loss = detr(pixel_values=batch.images, pixel_mask=batch.masks, labels=labels).loss
                 losses.append(float(loss.detach()))
                 if step >= self.steps and min(losses[1:]) < losses[0]:
                     break

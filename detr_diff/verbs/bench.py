@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 import torch
@@ -16,7 +17,7 @@ from detr_diff.bench.cases import PARTS, Options, same_loss, weights
 from detr_diff.bench.choices import BenchDevice, BenchPart, Reference
 from detr_diff.bench.device import Utilisation
 from detr_diff.bench.figure import draw_curves, draw_ratios
-from detr_diff.bench.gpu import examine_gpu
+from detr_diff.bench.gpu import largest_batches, step_floors
 from detr_diff.bench.measurement import Measurement, Row, measure
 from detr_diff.bench.result import Result
 from detr_diff.bench.scaling import Scaling
@@ -52,7 +53,9 @@ def run(settings: DictConfig) -> int:
             bench.measure()
         finally:
             bench.sides.close()
-        result.write(folder / "bench.json")
+        bench.write()
+        if not bench.failed:
+            rmtree(bench.sides.logs)
         if any(row.ratios for row in result.rows):
             draw_ratios(folder / "bench.png", result.rows, title)
         if result.curves:
@@ -72,14 +75,19 @@ class Bench:
         settings: See conf/bench.yaml.
         device: cpu or cuda.
         scratch: For data and weights.
-        logs: Where a side's log stays when it fails.
+        folder: Of the result, which is written anew after every row, and of what the sides say, which
+            stays there when one fails.
         result: Gets what is found.
     """
 
-    def __init__(self, settings: DictConfig, device: str, scratch: Path, logs: Path, result: Result) -> None:
+    def __init__(
+        self, settings: DictConfig, device: str, scratch: Path, folder: Path, result: Result
+    ) -> None:
         self.settings = settings
         self.result = result
         self.scratch = scratch
+        self.folder = folder
+        self.failed = False
         chosen = {key: SHORT[key] if settings.short else settings[key] for key in SHORT}
         default = [Reference.plain, Reference.tuned] if device == "cuda" else [Reference.plain]
         references = settings.references or default
@@ -96,16 +104,21 @@ class Bench:
         )
         reference = (sys.executable, str(Path(settings.reference).absolute()))
         sides = {**{str(name): reference for name in Reference}, "ours": OURS}
-        self.sides = Sides(sides, scratch)
+        self.sides = Sides(sides, folder / "logs")
 
     def measure(self) -> None:
         """All parts, in the order of the table."""
         parts, options = list(self.settings.parts), self.options
-        if any(part in parts for part in (*PARTS, BenchPart.startup)):
+        limits = {BenchPart.floors: step_floors, BenchPart.largest: largest_batches}
+        if any(part in parts for part in (*PARTS, *limits, BenchPart.startup)):
             for network in options.networks:
                 self._take(weights(options, network))
             for measurement in same_loss(options):
                 self._compare(measurement)
+        for limit, examine in limits.items():
+            if limit in parts and options.device == "cuda":
+                self.result.gpu |= examine(options, self._take)
+                self.write()
         for part, measurements in PARTS.items():
             for measurement in measurements(options) if part in parts else ():
                 self._show(self._take(measurement))
@@ -113,8 +126,6 @@ class Bench:
             self._show([self._startup()])
         if BenchPart.help in parts:
             self._show(commands.answers(options.turns))
-        if options.device == "cuda":
-            self.result.gpu = examine_gpu(options, self._take)
         if BenchPart.scaling in parts:
             self.result.curves += Scaling(options, self.sides).curves()
 
@@ -124,9 +135,15 @@ class Bench:
         if fresh:
             self.sides.close()
         rows = measure(measurement, self.sides.start, watch)
-        if fresh or any(row.failed for row in rows):
+        failed = any(row.failed for row in rows)
+        self.failed |= failed
+        if fresh or failed:
             self.sides.close()
         return rows
+
+    def write(self) -> None:
+        """What is there so far."""
+        self.result.write(self.folder / "bench.json")
 
     def _compare(self, measurement: Measurement) -> None:
         (row,) = self._take(measurement)
@@ -136,6 +153,7 @@ class Bench:
 
     def _show(self, rows: list[Row]) -> None:
         self.result.rows += rows
+        self.write()
         for row in rows:
             measured = {side: row.median(side) for side in row.seconds}
             medians = ", ".join(f"{side} {value:.3g} s" for side, value in measured.items() if value)

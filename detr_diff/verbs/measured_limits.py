@@ -66,15 +66,16 @@ def count(job: Job, turns: Turns, folder: Path) -> None:
 
 def largest(job: Job, turns: Turns, folder: Path) -> None:
     """The largest batch, of 1, 2, 4, ..., that can be trained with before the memory is full."""
-    fitting, size = 0, 1
-    while size <= job.get("most", LARGEST):
+    fitting, size, fits = 0, 1, True
+    while fits and size <= job.get("most", LARGEST):
         given = {**job, "batch_size": size, "accumulate": 1}
         try:
             Training(given, None, folder, 1, "+trainer.max_steps=2").fit()
+            fitting, size = size, 2 * size
         except torch.OutOfMemoryError:
-            break
-        fitting, size = size, 2 * size
-        gc.collect()  # the model before must be gone
+            fits = False
+        # The model before must be gone, for the next one and for the other sides.
+        gc.collect()
         torch.cuda.empty_cache()
     turns.end(largest=fitting)
 

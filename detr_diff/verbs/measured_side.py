@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from lightning import seed_everything
 
-from detr_diff.bench.clock import Clock, memory
+from detr_diff.bench.clock import Clock, Validation, memory
 from detr_diff.bench.turns import Turns
 from detr_diff.compose import compose
 from detr_diff.data.batch import collate
@@ -90,7 +90,7 @@ def _stages(job: Job, turns: Turns, folder: Path) -> None:
             seconds=first + sum(following),
             first=first,
             following=sum(following) / max(1, len(following)),
-            **memory(training.detector.device),
+            **memory(torch.device(job["device"])),
         )
 
 
@@ -121,11 +121,13 @@ def loading(job: Job, turns: Turns, folder: Path) -> None:
 
 def validate(job: Job, turns: Turns, folder: Path) -> None:
     """The loss and all metrics of all pairs."""
-    training = Training(job, None, folder, 1, "trainer.limit_val_batches=null")
+    validation = Validation()
+    training = Training(job, validation, folder, 1, "trainer.limit_val_batches=null")
     filled = training.fill_cache("all")
     loader = training.data.loader("all")
 
     def run() -> float:
+        validation.start()
         (figures,) = training.trainer.validate(training.detector, loader, verbose=False)
         return figures["val/map"]
 
@@ -133,9 +135,8 @@ def validate(job: Job, turns: Turns, folder: Path) -> None:
     turns.ready(pairs=len(training.data.datasets["all"]), cache_s=filled)
     for _ in range(job["turns"]):
         turns.begin()
-        start = perf_counter()
         average = run()
-        turns.end(seconds=perf_counter() - start, map=average, **memory(training.detector.device))
+        turns.end(seconds=validation.seconds, map=average, **memory(torch.device(job["device"])))
 
 
 def loss(job: Job, turns: Turns, folder: Path) -> None:
@@ -176,8 +177,10 @@ def predict(job: Job, turns: Turns, folder: Path) -> None:
     checkpoint = folder / "best.ckpt"
     training.trainer.save_checkpoint(checkpoint)
     pairs = len(training.data.datasets["all"])
-    device = training.detector.device
+    device = torch.device(job["device"])
     del training
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # the peak of the training is none of a prediction
     given = [word for word in job["overrides"] if word.startswith(INFERENCE)]
     for turn in range(1 + job["turns"]):
         out = Path(job["out"]) / f"ours_{turn}"

@@ -4,10 +4,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from lightning import Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
-from detr_diff.bench.clock import Clock
 from detr_diff.choices import Cache
 from detr_diff.compose import compose
 from detr_diff.training.compilation import compile_model
@@ -28,7 +27,7 @@ Job = dict[str, Any]
 class Training:
     """What `train` would build for a job, without checkpoints, loggers and pictures."""
 
-    def __init__(self, job: Job, clock: Clock | None, folder: Path, epochs: int, *changed: str) -> None:
+    def __init__(self, job: Job, clock: Callback | None, folder: Path, epochs: int, *changed: str) -> None:
         seed_everything(0, verbose=False)
         self.settings = training_settings(job, epochs, changed)
         self.detector, _ = new_detector(self.settings, stage_plan(self.settings))
@@ -42,7 +41,8 @@ class Training:
         if self.settings.gradient_checkpointing:
             checkpoint_gradients(self.detector.detr)
         if self.settings.compile is not None:
-            compile_model(self.detector.detr, self.settings.compile)
+            for model in {self.detector.detr, self.detector.evaluated}:
+                compile_model(model, self.settings.compile)
         guards = self.settings.guards
         callbacks = [
             NonFiniteGuard(folder / "not_finite", guards.skips),

@@ -11,7 +11,7 @@ from rich.table import Table
 from detr_diff.choices import Cache
 from detr_diff.compose import plain
 from detr_diff.data.augment import NO_AUGMENTATION
-from detr_diff.data.batch import Batch, collate
+from detr_diff.data.batch import Samples, collate
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError
 from detr_diff.model.transfer_report import TransferReport
@@ -114,7 +114,8 @@ class PlannedTraining:
     def _examine(self) -> None:
         """What needs the model to run."""
         diagnosis, detector = self.diagnosis, self.detector
-        batch = self._batch()
+        samples = self._samples()
+        batch = detector.transfer_batch_to_device(samples, torch.device("cpu"), 0)
         sides = self._sides()
         images = measure_input(detector.detr, detector.family, detector.processor, batch, sides)
         diagnosis.causes += diagnose_coverage(
@@ -144,7 +145,7 @@ class PlannedTraining:
             if len(sides)
             else []
         }
-        trial = self._trial(batch)
+        trial = self._trial(samples)
         cost = self._cost(trial)
         diagnosis.causes += diagnose_cost(cost)
         diagnosis.figures["cost"] = asdict(cost)
@@ -199,7 +200,7 @@ class PlannedTraining:
         require_places(self.detector, data, "train")
         return data
 
-    def _batch(self) -> Batch:
+    def _samples(self) -> Samples:
         """The first training pairs with objects, without augmentation; fewer where there are fewer."""
         dataset = self.data.datasets["train"]
         strength, dataset.strength = dataset.strength, NO_AUGMENTATION
@@ -208,8 +209,7 @@ class PlannedTraining:
         spread = labelled[:: max(1, len(labelled) // PAIRS)][:PAIRS] or [0]
         samples = collate([dataset[index] for index in spread])
         dataset.strength = strength
-        moved: Batch = self.detector.transfer_batch_to_device(samples, torch.device("cpu"), 0)
-        return moved
+        return samples
 
     def _sides(self) -> Any:
         """Width and height of the training objects in pixels of their frames, [M, 2]."""
@@ -217,7 +217,7 @@ class PlannedTraining:
         sides = [item.labels.boxes[:, 2:] * [item.width, item.height] for item in pairs]
         return np.concatenate([np.zeros((0, 2)), *sides])
 
-    def _trial(self, batch: Batch) -> Trial:
+    def _trial(self, samples: Samples) -> Trial:
         """At the rates of the stages, those of each block in proportion; what never learns stays frozen."""
         highest: dict[str, float] = {}
         for stage in self.stages.stages:
@@ -228,7 +228,7 @@ class PlannedTraining:
         cuda = torch.cuda.is_available() and self.accelerator in ("auto", "gpu", "cuda")
         device = torch.device("cuda" if cuda else "cpu")
         chosen = frozenset().union(*(stage.chosen for stage in self.stages.stages))
-        return Trial(self.detector, batch, shares, SIZE, self.precision, device, chosen)
+        return Trial(self.detector, samples, shares, SIZE, self.precision, device, chosen)
 
     def _cost(self, trial: Trial) -> Cost:
         data, chosen = self.data, self.settings.data

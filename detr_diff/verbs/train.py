@@ -121,7 +121,8 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     if settings.gradient_checkpointing:
         checkpoint_gradients(detector.detr)
     if settings.compile is not None:
-        compile_model(detector.detr, settings.compile)
+        for model in {detector.detr, detector.evaluated}:
+            compile_model(model, settings.compile)
     callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]
     if detector.architecture.places:
         callbacks.append(PlaceCallback())

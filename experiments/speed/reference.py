@@ -183,14 +183,15 @@ def predict(job, turns):
 
 def largest(job, turns):
     """The largest batch, of 1, 2, 4, ..., that can be trained with before the memory is full."""
-    fitting, size = 0, 1
-    while size <= job.get("most", 1024):
+    fitting, size, fits = 0, 1, True
+    while fits and size <= job.get("most", 1024):
         try:
             build({**job, "batch_size": size}, max_steps=2, gradient_accumulation_steps=1).train()
+            fitting, size = size, 2 * size
         except torch.OutOfMemoryError:
-            break
-        fitting, size = size, 2 * size
-        gc.collect()  # the model before must be gone
+            fits = False
+        # The model before must be gone, for the next one and for the other sides.
+        gc.collect()
         torch.cuda.empty_cache()
     turns.end(largest=fitting)
 

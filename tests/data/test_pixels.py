@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import DetrImageProcessor, RTDetrImageProcessor
 
-from detr_diff.data.batch import Target, collate
+from detr_diff.data.batch import Packed, Target, collate
+from detr_diff.data.loading import build_loader
 from detr_diff.data.pixels import batched
 from detr_diff.data.resizing import input_size
 
@@ -58,3 +59,28 @@ def test_collating_copies_no_pixel() -> None:
     samples = [sample(20, 30), sample(10, 10)]
     collated = collate(samples)
     assert [image.data_ptr() for image in collated.images] == [image.data_ptr() for image, _ in samples]
+
+
+@pytest.mark.parametrize("processor", [FIXED, PROPORTIONAL], ids=["fixed", "proportional"])
+@pytest.mark.parametrize("frames", [[(50, 40)] * 3, [(20, 30)] * 3, [(20, 30), (24, 30)]])
+def test_a_batch_of_a_worker_is_that_of_the_main_process(
+    processor: DetrImageProcessor, frames: list[tuple[int, int]]
+) -> None:
+    samples = [sample(*frame, 6, seed) for seed, frame in enumerate(frames)]
+    (loaded,) = build_loader(samples, 1, batch_size=3, collate_fn=collate)
+    assert isinstance(loaded.images, Tensor) == (len(set(frames)) == 1)
+    own, theirs = batched(collate(samples), processor), batched(loaded, processor)
+    assert torch.equal(own.images, theirs.images)
+    assert theirs.images.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(a["size"], b["size"]) for a, b in zip(own.targets, theirs.targets, strict=True))
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+def test_what_is_packed_comes_out(counts: list[int]) -> None:
+    targets = [
+        {"boxes": torch.rand(count, 4), "class_labels": torch.arange(count), "size": torch.tensor([3, count])}
+        for count in counts
+    ]
+    for found, target in zip(Packed.of(targets).targets(), targets, strict=True):
+        assert found.keys() == target.keys()
+        assert all(torch.equal(found[key], value) for key, value in target.items())

@@ -3,7 +3,7 @@ from dataclasses import asdict
 import torch
 import yaml
 
-from detr_diff.data.batch import Contents, Samples, contents
+from detr_diff.data.batch import Contents, Packed, Samples, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.model.load import load_model
 from detr_diff.training.detector import Detector
@@ -38,7 +38,7 @@ def test_the_host_keeps_what_only_it_looks_at() -> None:
         "padding": torch.tensor([False]),
         "aligned": torch.tensor([True]),
     }
-    batch = Samples([torch.zeros(3, 64, 64, dtype=torch.uint8)], [target])
+    batch = Samples([torch.zeros(3, 64, 64, dtype=torch.uint8)], Packed.of([target]))
     # A device without values: looking at a tensor there fails.
     moved = build().transfer_batch_to_device(batch, torch.device("meta"), 0)
     assert contents(moved) == Contents(objects=2, samples=1)

@@ -314,7 +314,7 @@ def test_mixed_precision_is_that_of_the_training(data_root: Path, tmp_path: Path
     run = Run(data_root, tmp_path / "run", stages=STAGES, precision="bf16-mixed").ready()
     cut = deepest_cut(FAMILIES["detr"], ["class_head"])
     assert cut is not None
-    (outputs, _, _), loaded = run.kept.at(0)["train"][0], next(iter(run.data.loader("train")))
+    (outputs, _), loaded = run.kept.at(0)["train"][0], next(iter(run.data.loader("train")))
     batch = run.detector.transfer_batch_to_device(loaded, torch.device("cpu"), 0)
     with torch.autocast("cpu", torch.bfloat16):
         live = kept_prefix.keep(run.detector.detr, cut, batch.images)

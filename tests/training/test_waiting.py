@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.utils import import_utils
 
-from detr_diff.data.batch import Batch, Samples
+from detr_diff.data.batch import Batch, Packed, Samples
 from detr_diff.data.diff import Comparison
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_record import DetectionRecord
@@ -26,6 +31,7 @@ from tests.model.tiny_models import MODELS, OLD, first_of
 # Old layers of Conditional DETR draw a number on the CPU and look at it, which a fake one cannot.
 LEFT_OUT = ("d_fine", *(["conditional_detr"] if OLD else []))
 NAMES = [name for name in MODELS if name not in LEFT_OUT]
+unpack = Packed.targets
 
 
 def on_fake_gpu(detector: Detector, fake: FakeTensorMode) -> None:
@@ -43,6 +49,16 @@ def targets(*sizes: tuple[int, int]) -> list[dict[str, torch.Tensor]]:
     host = {"index": torch.tensor([0]), "padding": torch.tensor([False])}
     boxes = torch.full((2, 4), 0.5)
     return [{"boxes": boxes, **numbers, **host, "size": torch.tensor(size)} for size in sizes]
+
+
+def targets_of(packed: Packed) -> list[dict[str, torch.Tensor]]:
+    """As it does, but what is on the host keeps its values: within the mode all is fake."""
+    there = {key: column for key, column in packed.columns.items() if isinstance(column, FakeTensor)}
+    found = unpack(packed._replace(columns=there))
+    with unset_fake_temporarily():
+        here = {key: column for key, column in packed.columns.items() if key not in there}
+        rest = unpack(packed._replace(columns=here))
+    return [own | more for own, more in zip(rest, found, strict=True)] if there else rest
 
 
 class NoWaiting(TorchDispatchMode):
@@ -92,9 +108,10 @@ def fake_gpu(
     # And autocast does nothing where no GPU is.
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(Packed, "targets", targets_of)
     sizes = (48, 64), (64, 48) if padded else (48, 64)
     images = [torch.zeros(3, height, width, dtype=torch.uint8) for height, width in sizes]
-    samples = Samples(images, targets(*sizes))
+    samples = Samples(images, Packed.of(targets(*sizes)))
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         on_fake_gpu(detector, fake)
         batch = detector.transfer_batch_to_device(samples, torch.device("cuda"), 0)

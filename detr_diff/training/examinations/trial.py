@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_diff.data.batch import Batch
+from detr_diff.data.batch import Samples
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.model.blocks import let_learn, parameter_groups
@@ -33,7 +33,7 @@ class Trial:
     def __init__(
         self,
         detector: Detector,
-        batch: Batch,
+        samples: Samples,
         shares: Mapping[str, float],
         size: int,
         precision: str = "32-true",
@@ -42,11 +42,11 @@ class Trial:
     ) -> None:
         self.detector = copy.deepcopy(detector).to(device)
         self.device = torch.device(device)
-        self.batch = detector.transfer_batch_to_device(batch, self.device, 0)
+        self.batch = detector.transfer_batch_to_device(samples, self.device, 0)
         self.shares = shares
         names = ParameterNames(self.detector.detr, detector.family)
         self.chosen = names.learning(shares, (), "trial") if chosen is None else chosen
-        self.size = min(size, len(batch.images))
+        self.size = min(size, len(samples.images))
         self.precision = precision
         self.start = copy.deepcopy(self.detector.detr.state_dict())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detr_diff.data.batch import Batch, collate
+from detr_diff.data.batch import Samples, collate
 from detr_diff.training.detector import Detector
 from detr_diff.training.examinations.cost import predict_memory
 from detr_diff.training.examinations.input_images import measure_input
@@ -23,7 +23,7 @@ def detector(run_dir: Path) -> Detector:
 
 
 @pytest.fixture(scope="module")
-def batch(data_root: Path, detector: Detector) -> Batch:
+def samples(data_root: Path, detector: Detector) -> Samples:
     from detr_diff.data.check import check
     from detr_diff.data.dataset import MovedObjectDataset
     from detr_diff.data.discovery import discover
@@ -31,18 +31,17 @@ def batch(data_root: Path, detector: Detector) -> Batch:
     pairs = check(discover(data_root), detector.names).pairs
     dataset = MovedObjectDataset(pairs, detector.comparison, detector.processor)
     labelled = [index for index in range(len(pairs)) if len(pairs[index].labels)]
-    loaded = collate([dataset[index] for index in labelled[:6]])
-    return detector.transfer_batch_to_device(loaded, torch.device("cpu"), 0)
+    return collate([dataset[index] for index in labelled[:6]])
 
 
 def shares(rate: float = 1.0) -> dict[str, float]:
     return dict.fromkeys(Stage("all", 1).learn, rate)
 
 
-def test_the_model_and_the_random_numbers_stay(detector: Detector, batch: Batch) -> None:
+def test_the_model_and_the_random_numbers_stay(detector: Detector, samples: Samples) -> None:
     before = {name: value.clone() for name, value in detector.detr.state_dict().items()}
     state = torch.get_rng_state()
-    trial = Trial(detector, batch, shares(), 2)
+    trial = Trial(detector, samples, shares(), 2)
     losses = trial.losses(lambda step: 1e-3, 5)
     assert len(losses) == 5
     assert torch.equal(torch.get_rng_state(), state)
@@ -52,8 +51,8 @@ def test_the_model_and_the_random_numbers_stay(detector: Detector, batch: Batch)
     assert trial.losses(lambda step: 1e-3, 5) == losses
 
 
-def test_frozen_blocks_stay_frozen(detector: Detector, batch: Batch) -> None:
-    trial = Trial(detector, batch, {"class_head": 1.0}, 2)
+def test_frozen_blocks_stay_frozen(detector: Detector, samples: Samples) -> None:
+    trial = Trial(detector, samples, {"class_head": 1.0}, 2)
     trial.losses(lambda step: 1e-2, 2)
     theirs = dict(trial.detector.detr.named_parameters())
     same = {n: torch.equal(p, theirs[n]) for n, p in detector.detr.named_parameters()}
@@ -61,34 +60,35 @@ def test_frozen_blocks_stay_frozen(detector: Detector, batch: Batch) -> None:
     assert changed == {"class_head"}
 
 
-def test_memory_of_a_larger_batch_is_foretold(detector: Detector, batch: Batch) -> None:
-    trial = Trial(detector, batch, shares(), 2)
+def test_memory_of_a_larger_batch_is_foretold(detector: Detector, samples: Samples) -> None:
+    trial = Trial(detector, samples, shares(), 2)
     kept = {number: trial.saved_bytes(list(range(number))) for number in (2, 4, 6)}
     foretold = 2 * kept[4] - kept[2]
     assert foretold == pytest.approx(kept[6], rel=0.15)
     weights = sum(p.numel() for p in detector.detr.parameters())
     assert predict_memory(trial, 6) == pytest.approx(foretold + 16 * weights, rel=0.02)
-    heads = Trial(detector, batch, {"class_head": 1.0}, 2)
+    heads = Trial(detector, samples, {"class_head": 1.0}, 2)
     assert heads.saved_bytes([0, 1]) < kept[2] / 2
 
 
-def test_a_rate_that_is_far_too_high_shows(detector: Detector, batch: Batch) -> None:
-    found = measure_rates(Trial(detector, batch, shares(), 2), planned=100.0)
+def test_a_rate_that_is_far_too_high_shows(detector: Detector, samples: Samples) -> None:
+    found = measure_rates(Trial(detector, samples, shares(), 2), planned=100.0)
     assert not found.falls
     assert len(found.rates) == len(found.losses) <= STEPS
     assert all(math.isfinite(loss) for loss in found.losses)
 
 
-def test_learning_by_heart_ends_when_the_time_is_over(detector: Detector, batch: Batch) -> None:
-    trial = Trial(detector, batch, shares(), 2)
+def test_learning_by_heart_ends_when_the_time_is_over(detector: Detector, samples: Samples) -> None:
+    trial = Trial(detector, samples, shares(), 2)
     assert len(memorise(trial, 1e-3, 50, seconds=0.0).losses) == 1
     found = memorise(trial, 1e-3, 3, seconds=60)
     assert list(found.scores) == [3]
     assert found.pairs == 6
 
 
-def test_the_cell_is_that_of_the_finest_map(detector: Detector, batch: Batch) -> None:
+def test_the_cell_is_that_of_the_finest_map(detector: Detector, samples: Samples) -> None:
     sides = torch.full((3, 2), 16.0).numpy()
+    batch = detector.transfer_batch_to_device(samples, torch.device("cpu"), 0)
     found = measure_input(detector.detr, detector.family, detector.processor, batch, sides)
     assert (found.height, found.width, found.cell) == (64, 64, 8)
     assert found.sides.tolist() == [16.0] * 3

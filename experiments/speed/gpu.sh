@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The benchmark on a machine with a GPU and no network, in parts of at most ten minutes:
+#   bash experiments/speed/gpu.sh <part> <folder of the results> [more words for detr-diff bench]
+# Parts: step, epoch, rest. There must be torch, torchvision, lightning, timm, torchmetrics, accelerate and opencv;
+# what else is needed travels as wheels, made where a network is (python3.12, so that they fit there):
+#   pip wheel --no-deps -w .whl hydra-core omegaconf antlr4-python3-runtime==4.9.3 pycocotools transformers==5.23.0
+# and is installed there first:
+#   pip install --no-index --no-deps --target /tmp/site .whl/*.whl && export PYTHONPATH=/tmp/site
+set -uo pipefail
+part=$1 out=$2
+shift 2
+export PYTHONPATH=$PWD:${PYTHONPATH:-} PYTHONUNBUFFERED=1
+workers=${WORKERS:-8}
+bench() {
+  python3 -m detr_diff bench batch_size=8 turns=3 "tuned.dataloader_num_workers=$workers" \
+    "ours=[trainer.precision=bf16-mixed,data.cache=disk,compile=inductor,data.num_workers=$workers]" "$@"
+}
+case $part in
+  step)
+    python3 experiments/speed/waits.py
+    bench "out=$out/gpu_step" "parts=[floors,step]" "$@"
+    ;;
+  epoch) bench "out=$out/gpu_epoch" "parts=[epoch,validation]" pairs=512 accumulate=4 "$@" ;;
+  rest) bench "out=$out/gpu_rest" "parts=[largest,predict,startup,help,loading,scaling]" pairs=64 "$@" ;;
+  *) echo "step, epoch or rest, not $part" >&2; exit 2 ;;
+esac
