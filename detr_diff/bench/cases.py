@@ -141,7 +141,8 @@ def weights(options: Options, network: Network) -> Measurement:
 def same_loss(options: Options) -> Iterator[Measurement]:
     """The loss of one batch with the same weights, frames that need no resizing."""
     for network in options.networks:
-        jobs = options.jobs(network, task="loss", data=options.data(network.frame, 4))
+        data = options.data(network.frame, max(4, options.batch_size))
+        jobs = options.jobs(network, task="loss", data=data)
         jobs = {name: job for name, job in jobs.items() if name != "tuned"}
         # Whatever the precision of the training: rounding is no other loss.
         jobs["ours"] = {**jobs["ours"], "overrides": [*options.overrides, "trainer.precision=32-true"]}

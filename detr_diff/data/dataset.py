@@ -3,15 +3,18 @@
 import hashlib
 import math
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import torchvision
+import transformers
 from torch import Tensor
 from torch.utils.data import Dataset
 
+import detr_diff
 from detr_diff.data.augment import NO_AUGMENTATION, Sample, Strength, augment
 from detr_diff.data.batch import Target
 from detr_diff.data.diff import Comparison, diff_image
@@ -24,7 +27,7 @@ from detr_diff.data.resizing import ImageProcessor, input_size, resized
 from detr_diff.data.sampler import SampleKey, seed_for
 from detr_diff.errors import UserError
 
-PREPARED_BY = ("opencv-python-headless", "torchvision", "transformers", "detr-diff")
+PREPARED_BY = (cv2, torchvision, transformers, detr_diff)
 
 
 class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
@@ -168,7 +171,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             "processor": self.processor.to_dict(),
             "registration": str(self.comparison.registration),
             "jpeg": "reduced" if not self.comparison.registers else "whole",
-            "versions": {name: version(name) for name in PREPARED_BY},
+            "versions": {library.__name__: library.__version__ for library in PREPARED_BY},
         }
 
     def contents(self) -> npt.NDArray[np.int64]:

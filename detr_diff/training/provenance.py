@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from detr_diff import __version__
 from detr_diff.training.status_file import first_process
 from detr_diff.training.whole_file import write_whole
 
@@ -99,7 +100,7 @@ def environment(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "host": socket.gethostname(),
         "argv": list(command),
         "folder": os.getcwd(),
-        "detr_diff": _version("detr-diff"),
+        "detr_diff": __version__,
         "git": git_revision(CODE),
         "python": platform.python_version(),
         "platform": platform.platform(),

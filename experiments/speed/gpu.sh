@@ -3,7 +3,7 @@
 #   bash experiments/speed/gpu.sh <part> <folder of the results> [more words for detr-diff bench]
 # Parts: step, epoch, rest. There must be torch, torchvision, lightning, timm, torchmetrics, accelerate and opencv;
 # what else is needed travels as wheels, made where a network is (python3.12, so that they fit there):
-#   pip wheel --no-deps -w .whl hydra-core omegaconf antlr4-python3-runtime==4.9.3 pycocotools transformers==5.23.0
+#   pip wheel --no-deps -c .ci/constraints.txt -w .whl hydra-core omegaconf antlr4-python3-runtime pycocotools transformers
 # and is installed there first:
 #   pip install --no-index --no-deps --target /tmp/site .whl/*.whl && export PYTHONPATH=/tmp/site
 set -uo pipefail
