@@ -11,16 +11,19 @@ part=$1 out=$2
 shift 2
 export PYTHONPATH=$PWD:${PYTHONPATH:-} PYTHONUNBUFFERED=1
 workers=${WORKERS:-8}
+ours=trainer.precision=bf16-mixed,data.cache=disk,data.num_workers=$workers
 bench() {
-  python3 -m detr_diff bench batch_size=8 turns=3 "tuned.dataloader_num_workers=$workers" \
-    "ours=[trainer.precision=bf16-mixed,data.cache=disk,compile=inductor,data.num_workers=$workers]" "$@"
+  python3 -m detr_diff bench batch_size=8 turns=2 "tuned.dataloader_num_workers=$workers" "$@"
 }
 case $part in
   step)
     python3 experiments/speed/waits.py
-    bench "out=$out/gpu_step" "parts=[floors,step]" "$@"
+    bench "out=$out/gpu_step" "parts=[floors,step]" "ours=[$ours,compile=inductor]" "$@"
     ;;
-  epoch) bench "out=$out/gpu_epoch" "parts=[epoch,validation]" pairs=512 accumulate=4 "$@" ;;
-  rest) bench "out=$out/gpu_rest" "parts=[largest,predict,startup,help,loading,scaling]" pairs=64 "$@" ;;
+  epoch)
+    bench "out=$out/gpu_epoch" "parts=[epoch,validation]" pairs=256 accumulate=4 "ours=[$ours,compile=inductor]" "$@"
+    ;;
+  # Not compiled: each size of a batch would be compiled by itself.
+  rest) bench "out=$out/gpu_rest" "parts=[largest,predict,startup,help,loading,scaling]" pairs=64 "ours=[$ours]" "$@" ;;
   *) echo "step, epoch or rest, not $part" >&2; exit 2 ;;
 esac
