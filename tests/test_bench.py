@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from detr_diff.bench.floors import floors
+from detr_diff.bench.floors import floors, parts
 from detr_diff.bench.measurement import Line, Measurement, Row, measure
 from detr_diff.bench.result import Result
 from detr_diff.bench.side import Sides
 from detr_diff.model.load import load_model
+from detr_diff.training.compilation import compile_model
 from tests.conftest import ROOT
 from tests.model.tiny_models import FAMILIES
 
@@ -76,9 +77,12 @@ def test_what_is_not_the_same_is_said() -> None:
     assert any("NOT THE SAME SIZE" in remark for remark in result.remarks())
 
 
-def test_the_parts_of_a_step_make_the_whole() -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_parts_of_a_step_make_the_whole(compiled: bool) -> None:
     model, _, _ = load_model("detr", ["a", "b"], config=FAMILIES["detr"])
     model.requires_grad_(True)
+    if compiled:
+        compile_model(model, "eager")
     images = torch.rand(1, 3, 64, 64)
     labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([1])}]
     before = [p.clone() for p in model.parameters()]
@@ -86,6 +90,7 @@ def test_the_parts_of_a_step_make_the_whole() -> None:
         model, lambda: model(pixel_values=images, labels=labels).loss, nullcontext, peak=1e9, bandwidth=1e9
     )
     by_name = {floor.part: floor for floor in found}
+    assert set(parts(model)) - set(by_name) == {"model.query_position_embeddings"}  # it is not called
     forward = sum(floor.operations for floor in found if floor.part != "backward")
     # Each product of the forward pass has two in the backward pass, but the first convolution,
     # a large share of so small a model, only one.
