@@ -43,6 +43,7 @@ TINY = (
     "logger=csv",
     "overlays=2",
     "report=false",
+    "checkpoint.every_minutes=0",
     "stages=all",
     "~stages.all",
     "+stages.first={epochs: 1, learn: heads, lr: 1e-3}",

@@ -120,3 +120,20 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     result = cli(*listed)
     assert result.code == 0
     assert "resuming from" in result.err
+
+
+@pytest.mark.parametrize(("minutes", "earlier"), [(60, False), (1e-9, True)])
+def test_a_checkpoint_is_written_when_its_time_has_come(
+    minutes: float, earlier: bool, data_root: Path, tmp_path: Path
+) -> None:
+    listed = words(data_root, tmp_path, f"checkpoint.every_minutes={minutes}", "data.subset=8")
+    assert main(listed) == 0
+    folder = tmp_path / "train/checkpoints"
+    assert (folder / "previous.ckpt").exists() is earlier
+    last, best = load(folder / "last.ckpt"), load(folder / "best.ckpt")
+    assert last["epoch"] == 1
+    assert last["optimizer_states"]
+    assert "optimizer_states" not in best
+    before = (folder / "last.ckpt").read_bytes()
+    assert main([*listed, "resume=true"]) == 0
+    assert (folder / "last.ckpt").read_bytes() == before

@@ -80,6 +80,7 @@ class CheckpointSettings:
     """Which checkpoint is the best, and how often a run can be resumed from."""
 
     monitor: str = MISSING
+    every_minutes: float = MISSING
     every_n_steps: int = MISSING
 
 

@@ -5,6 +5,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -50,23 +51,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class ResumeCheckpoint(Checkpoint):
     """Writes last.ckpt, from which a run goes on as if nothing had happened.
 
-    Written at the end of every epoch and between, always after an optimizer step, never in an
-    accumulation window. Lightning logs the figures of a step after the hooks in which a
-    checkpoint can be made. So it is made as next.ckpt and becomes last.ckpt in the next hook, when
-    metrics.csv holds all that lies before it; the one before it stays as previous.ckpt.
+    Written always after an optimizer step, never in an accumulation window: when some time has passed
+    since the one before, or after some steps, and at the end of the training. Where epochs are short,
+    to write one after each would take longer than to learn.
+
+    Lightning logs the figures of a step after the hooks in which a checkpoint can be made. So it is made
+    as next.ckpt and becomes last.ckpt in the next hook, when metrics.csv holds all that lies before it;
+    the one before it stays as previous.ckpt.
 
     Args:
         folder: Where they go.
-        every_n_steps: Optimizer steps between two of them; 0: at the end of epochs only.
+        every_minutes: Minutes between two of them; 0: one at the end of every epoch.
+        every_n_steps: Optimizer steps after which one is written, too; 0: none.
         stop: Tells whether to write one and stop.
     """
 
-    def __init__(self, folder: Path, every_n_steps: int, stop: Stop) -> None:
-        if every_n_steps < 0:
-            raise SettingError(f"checkpoint.every_n_steps={every_n_steps}: at least 0")
+    def __init__(self, folder: Path, every_minutes: float, every_n_steps: int, stop: Stop) -> None:
         self.folder = folder
+        self.every_minutes = every_minutes
         self.every_n_steps = every_n_steps
         self.stop = stop
+        self.written = monotonic()
         self.step = 0
         self.due = False
 
@@ -85,8 +90,9 @@ class ResumeCheckpoint(Checkpoint):
         if trainer.global_step == self.step:
             return  # inside an accumulation window
         self.step = trainer.global_step
-        asked = self.stop.asked(trainer)
-        self.due |= asked or (self.every_n_steps > 0 and self.step % self.every_n_steps == 0)
+        late = self.every_minutes > 0 and monotonic() - self.written >= 60 * self.every_minutes
+        asked, late = self.stop.agree(trainer, late)
+        self.due |= asked or late or (self.every_n_steps > 0 and self.step % self.every_n_steps == 0)
         loop: Any = trainer.fit_loop.epoch_loop
         # After the last batch Lightning would skip the next epoch, before a validation it would
         # skip the validation: there the end of the epoch, or of the validation, is the place.
@@ -111,7 +117,9 @@ class ResumeCheckpoint(Checkpoint):
         self._commit(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer)
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if self.due or last or not self.every_minutes:
+            self._write(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._commit(trainer)
@@ -139,7 +147,7 @@ class ResumeCheckpoint(Checkpoint):
 
     def _write(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.folder / NEXT)
-        self.due = False
+        self.due, self.written = False, monotonic()
 
     def _commit(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and (self.folder / NEXT).exists():

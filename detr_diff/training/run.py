@@ -96,6 +96,7 @@ def training_callbacks(
     monitor: str,
     stage_monitor: str,
     min_delta: float,
+    every_minutes: float,
     every_n_steps: int,
     overlays: int,
     images: int,
@@ -108,6 +109,7 @@ def training_callbacks(
         monitor: The metric of the best checkpoint.
         stage_monitor: The metric that a stage with patience watches.
         min_delta: What is better for such a stage.
+        every_minutes: See ResumeCheckpoint.
         every_n_steps: See ResumeCheckpoint.
         overlays: See OverlayCallback.
         images: See OverlayCallback.
@@ -118,8 +120,16 @@ def training_callbacks(
     return [
         StagedFinetuning(run_dir, stage_monitor, min_delta),
         OverlayCallback(run_dir / "overlays", overlays, images),
-        ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False),
-        ResumeCheckpoint(folder, every_n_steps, stop),  # last: it keeps the state of all others
+        ModelCheckpoint(
+            folder,
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            enable_version_counter=False,
+            save_weights_only=True,  # nobody goes on from it, and it is a third of the size
+        ),
+        # Last: it keeps the state of all others.
+        ResumeCheckpoint(folder, every_minutes, every_n_steps, stop),
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import torch
 from lightning import Trainer
 
 from detr_diff.errors import UserError
@@ -63,13 +64,17 @@ class Stop:
         for number in SIGNALS:
             signal.signal(number, self._take)
 
-    def asked(self, trainer: Trainer) -> bool:
-        """Whether any process has been asked; all processes must call it together."""
+    def agree(self, trainer: Trainer, wished: bool) -> tuple[bool, bool]:
+        """Whether any process has been asked, and whether any wishes for something else.
+
+        All processes must call it together.
+        """
         asked = self._signal is not None
         if trainer.world_size > 1:
-            asked = bool(trainer.strategy.reduce_boolean_decision(asked, all=False))
+            said = torch.tensor([asked, wished], dtype=torch.int64, device=trainer.strategy.root_device)
+            asked, wished = trainer.strategy.reduce(said, reduce_op="sum").bool().tolist()
         self.decided |= asked
-        return asked
+        return asked, wished
 
     def look(self) -> None:
         """Stop at once when that was asked.

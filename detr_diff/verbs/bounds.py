@@ -14,6 +14,8 @@ BOUNDS: dict[str, tuple[float, float, bool]] = {
     "bootstrap": (0, math.inf, False),
     "optimizer.weight_decay": (0, math.inf, False),
     "ema.decay": (0, 1, False),
+    "checkpoint.every_minutes": (0, math.inf, False),
+    "checkpoint.every_n_steps": (0, math.inf, False),
     "early_stopping.min_delta": (0, math.inf, False),
     "trainer.accumulate_grad_batches": (1, math.inf, False),
     "trainer.gradient_clip_val": (0, math.inf, False),

@@ -65,6 +65,8 @@ FREE = (
     "logger",
     "data.num_workers",
     "data.cache",
+    "checkpoint.every_minutes",
+    "checkpoint.every_n_steps",
 )
 
 
@@ -212,6 +214,7 @@ def _callbacks(settings: DictConfig, run_dir: Path, stop: Stop) -> list[Callback
             monitor,
             stage_monitor,
             settings.early_stopping.min_delta,
+            settings.checkpoint.every_minutes,
             settings.checkpoint.every_n_steps,
             settings.overlays,
             settings.logger.get("images", 0),

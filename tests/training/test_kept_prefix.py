@@ -122,7 +122,7 @@ class Run:
                 "limit_train_batches": limit_train_batches,
             },
             folder,
-            callbacks=[self.diary, staged, ResumeCheckpoint(folder, 1, Stop(print))],
+            callbacks=[self.diary, staged, ResumeCheckpoint(folder, 0, 1, Stop(print))],
         )
 
     def ready(self) -> "Run":
