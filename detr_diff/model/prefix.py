@@ -74,14 +74,23 @@ def replay(detr: nn.Module, cut: Cut, kept: Sequence[Tensor]) -> Iterator[None]:
         yield
 
 
-def digest(detr: nn.Module, family: Family, cut: Cut) -> str:
-    """Of all weights and statistics before the cut; it changes when one of them changes."""
+def before_cut(detr: nn.Module, family: Family, cut: Cut) -> dict[str, Tensor]:
+    """All weights and statistics before the cut."""
     before, blocks = blocks_before(cut), BlockMap(detr, family)
+    return {name: tensor for name, tensor in detr.state_dict().items() if blocks.of(name) in before}
+
+
+def versions(tensors: Mapping[str, Tensor]) -> tuple[tuple[int, int], ...]:
+    """Of tensors; others when one was written to or replaced, whatever with. It takes no time."""
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors.values())
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Of tensors with their names; it changes when one of them changes."""
     state = hashlib.sha256()
-    for name, tensor in detr.state_dict().items():
-        if blocks.of(name) in before:
-            state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    for name, tensor in tensors.items():
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

@@ -19,7 +19,7 @@ from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.kept_outputs import KeptOutputs, Layout, contents_of, first_layout, keep_outputs
 from detr_diff.errors import SettingError, UserError
 from detr_diff.model.cuts import Cut
-from detr_diff.model.prefix import blocks_before, deepest_cut, digest, keep
+from detr_diff.model.prefix import before_cut, blocks_before, deepest_cut, digest, keep, versions
 from detr_diff.training.detector import Detector
 from detr_diff.training.stages import Span, StagePlan
 
@@ -50,6 +50,7 @@ class KeptPrefix:
         self.where = where
         self.limit = int(gigabytes * 1e9)
         self.folder = folder
+        self._seen: tuple[int, Any] | None = None
         self._key: tuple[int, str] | None = None
         self._made: tuple[str, ...] = ()
         self._kept: dict[str, KeptOutputs] = {}
@@ -69,9 +70,14 @@ class KeptPrefix:
         span = self.detector.timeline.at_epoch(epoch)
         cut = deepest_cut(self.detector.family, span.stage.blocks)
         if cut is None or self.where is Cache.off:
-            self._key, self._made, self._kept = None, (), {}
+            self._seen, self._key, self._made, self._kept = None, None, (), {}
             return {}
-        key = span.first_epoch, digest(self.detector.detr, self.detector.family, cut)
+        tensors = before_cut(self.detector.detr, self.detector.family, cut)
+        seen = span.first_epoch, versions(tensors)
+        if seen == self._seen:
+            return self._kept
+        self._seen = seen
+        key = span.first_epoch, digest(tensors)
         if key != self._key:
             self._key = key
             self._enter(span, cut, key[1])

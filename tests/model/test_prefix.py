@@ -11,7 +11,7 @@ from detr_diff.model.block_map import BlockMap
 from detr_diff.model.blocks import set_learning
 from detr_diff.model.cuts import Cut
 from detr_diff.model.families import BLOCKS, FAMILIES, expand
-from detr_diff.model.prefix import blocks_before, deepest_cut, digest, keep, replay
+from detr_diff.model.prefix import before_cut, blocks_before, deepest_cut, digest, keep, replay, versions
 from tests.model.tiny_models import build
 
 HEIGHT, WIDTH = 64, 96
@@ -205,16 +205,19 @@ def test_a_block_that_learns_is_never_left_out(name: str) -> None:
 @pytest.mark.parametrize("key", ["detr", "rt_detr"])
 def test_the_digest_is_that_of_the_state_before_the_cut(key: str) -> None:
     model, family, cut = frozen(key, ["heads"])
-    first = digest(model, family, cut)
-    assert first == digest(model, family, cut)
+    before = before_cut(model, family, cut)
+    first, version = digest(before), versions(before)
+    assert (first, version) == (digest(before), versions(before_cut(model, family, cut)))
     seen = set()
     for name, tensor in model.state_dict().items():
         block = BlockMap(model, family).of(name)
         if (block, tensor.ndim) in seen or not tensor.numel():
             continue
         seen.add((block, tensor.ndim))
-        kept = tensor.clone()
+        kept, version = tensor.clone(), versions(before)
         tensor.view(-1)[-1] += 1
-        assert (digest(model, family, cut) != first) is (block in blocks_before(cut)), name
+        inside = block in blocks_before(cut)
+        assert (digest(before_cut(model, family, cut)) != first) is inside, name
+        assert (versions(before_cut(model, family, cut)) != version) is inside, name
         tensor.copy_(kept)
     assert {block for block, _ in seen} == set(BLOCKS)
