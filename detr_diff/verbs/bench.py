@@ -55,7 +55,7 @@ def run(settings: DictConfig) -> int:
             bench.sides.close()
         bench.write()
         if not bench.failed:
-            rmtree(bench.sides.logs)
+            rmtree(bench.sides.logs, ignore_errors=True)  # without a side there are none
         if any(row.ratios for row in result.rows):
             draw_ratios(folder / "bench.png", result.rows, title)
         if result.curves:
@@ -173,11 +173,13 @@ class Bench:
             "experiment=demo",
             f"data.root={data}",
             f"trainer.accelerator={'cpu' if options.device == 'cpu' else 'gpu'}",
+            "debug=true",  # a traceback goes into the log
             *options.overrides,
         ]
+        self.sides.logs.mkdir(exist_ok=True)
         for turn in range(options.turns):
             for side in ("plain", "ours"):
-                log = self.scratch / f"startup_{side}.log"
+                log = self.sides.logs / f"startup_{side}.log"
                 try:
                     if side == "ours":
                         seconds = commands.first_step(words, self.scratch / f"runs_{turn}", log)
@@ -185,7 +187,7 @@ class Bench:
                         seconds = commands.reference_first_step(self.sides.commands[side], job, log)
                     row.seconds.setdefault(side, []).append(seconds)
                 except Failed as error:
-                    row.failed[side] = str(error)
+                    row.failed[side], self.failed = str(error), True
         row.compare()
         return row
 
