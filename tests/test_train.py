@@ -321,3 +321,21 @@ def test_a_wrong_trainer_argument_is_named(data_root: Path, tmp_path: Path, cli:
     result = cli("train", *words, "trainer.precision=17")
     assert result.code == 2
     assert "trainer: " in result.err
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "there", "expected"),
+    [
+        ("auto", True, "bf16-mixed"),
+        ("gpu", True, "bf16-mixed"),
+        ("cpu", True, "32-true"),
+        ("auto", False, "32-true"),
+    ],
+)
+def test_a_gpu_lowers_the_precision(
+    accelerator: str, there: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert precision_of({"accelerator": accelerator, "precision": "auto"}) == expected
+    assert precision_of({"accelerator": accelerator, "precision": "16-mixed"}) == "16-mixed"
