@@ -16,6 +16,7 @@ from detr_diff.data.description import read_description
 from detr_diff.data.discovery import discover
 from detr_diff.data.split import split_pairs
 from detr_diff.evaluation.record import Record
+from detr_diff.training.run import precision_of
 from tests.conftest import TINY
 
 KEYS = ("map", "map_50", "map_75", "loss", "score_threshold", "precision", "recall", "f1")

@@ -59,9 +59,8 @@ def precision_of(settings: Mapping[str, Any]) -> str:
     if said != "auto":
         return said
     wanted = settings.get("accelerator", "auto") in ("auto", "gpu", "cuda")
-    return (
-        "bf16-mixed" if wanted and torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
-    )
+    lowered = wanted and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return "bf16-mixed" if lowered else "32-true"
 
 
 def build_trainer(
