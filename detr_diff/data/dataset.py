@@ -241,9 +241,11 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
 
 def _require_boxes(boxes: Tensor, most: int | None, name: str) -> None:
     """Refuse what a loss would take without a word: boxes that are none, and more than queries."""
-    good = boxes.isfinite().all(1) & (boxes[:, 2:] > 0).all(1) & ((boxes >= 0) & (boxes <= 1)).all(1)
-    if not bool(good.all()):
-        wrong = [round(value, 6) for value in boxes[~good][0].tolist()]
+    values = boxes.numpy()  # a fifth of the time for so few; no comparison is true of what is no number
+    good = (values >= 0) & (values <= 1)
+    good[:, 2:] &= values[:, 2:] > 0
+    if not good.all():
+        wrong = [round(value, 6) for value in values[~good.all(1)][0].tolist()]
         raise UserError(f"{name}: box {wrong} (cx, cy, w, h): numbers from 0 to 1, w and h above 0")
     if most is not None and len(boxes) > most:
         raise UserError(f"{name}: {len(boxes)} objects, but only {most} queries")
