@@ -101,6 +101,10 @@ def test_checkpoints_hold_tensors_and_primitives(run_dir: Path) -> None:
         assert 0 < float(checkpoint["state_dict"]["score_threshold"]) < 1
 
 
+def test_device_and_precision_are_logged(run_dir: Path) -> None:
+    assert "on cpu in 32-true" in (run_dir / "train.log").read_text()
+
+
 def test_stage_changes_are_logged(run_dir: Path) -> None:
     log = (run_dir / "train.log").read_text()
     assert "stage 1 of 2: first" in log

@@ -32,7 +32,7 @@ class Packed(NamedTuple):
     def of(cls, targets: Sequence[Target]) -> "Packed":
         """Of the targets of a batch, which have the same keys."""
         lengths = {key: [len(target[key]) for target in targets] for key in targets[0]}
-        if len(targets) == 1:
+        if len(targets) == 1:  # as in prediction, pair by pair: there is nothing to join
             return cls(targets[0], lengths)
         return cls({key: torch.cat([target[key] for target in targets]) for key in lengths}, lengths)
 

@@ -129,6 +129,8 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     if detector.architecture.places:
         callbacks.append(PlaceCallback())
     trainer = build_trainer(trainer_settings(settings, detector.plan, kept), run_dir, callbacks=callbacks)
+    # Said, because both may have been chosen by themselves.
+    log.info("on %s in %s", trainer.strategy.root_device, trainer.precision)
     step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None
     name = f"{group}/{run_dir.name}" if group else settings.run_name
     exit_code = 1
