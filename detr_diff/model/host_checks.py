@@ -4,11 +4,15 @@ Each encoder layer asks `if not torch.isfinite(hidden_states).all()`, in trainin
 RT-DETRv2 and D-FINE whether sizes agree. For the answer the host waits until the device has come so far, and
 torch.compile ends its graph there. The first was for float16, whose infinities were then clamped; where
 numbers are not finite here, NonFiniteGuard says so. Sizes agree, or the first step fails all the same.
+
+What makes the denoising queries of RT-DETR and D-FINE searches for those that stand for an object, although
+it knows how many there are. Told the number, the search waits for nothing.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from functools import cache
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
 from typing import Any
 
 import torch
@@ -24,6 +28,7 @@ def leave_checks_out(detr: nn.Module) -> None:
         kind: Any = type(module)
         if kind.__name__.endswith("EncoderLayer"):
             module.__class__ = _unchecked(kind)
+    _count_denoising_queries(sys.modules[type(detr).__module__])
 
 
 @cache
@@ -52,3 +57,44 @@ class _Unchecked(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         return _Finite() if func is torch.isfinite else func(*args, **(kwargs or {}))
+
+
+MAKES_QUERIES = "get_contrastive_denoising_training_group"
+
+
+def _count_denoising_queries(implementation: Any) -> None:
+    """Of the module of a model, once: it is a function there, not a method of the model."""
+    search = getattr(implementation, MAKES_QUERIES, None)
+    if search is not None and not hasattr(search, "__wrapped__"):
+        setattr(implementation, MAKES_QUERIES, _counted(search))
+
+
+def _counted(search: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(search)
+    def make(
+        targets: Sequence[Mapping[str, Any]], *given: Any, num_denoising_queries: int, **named: Any
+    ) -> Any:
+        counts = [len(target["class_labels"]) for target in targets]
+        # As many groups as there is room for, with a query for each object in each.
+        groups = max(1, num_denoising_queries // max(1, *counts))
+        with _Counted(groups * sum(counts)):
+            return search(targets, *given, num_denoising_queries=num_denoising_queries, **named)
+
+    return make
+
+
+class _Counted(TorchFunctionMode):
+    def __init__(self, found: int) -> None:
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.nonzero:
+            return torch.nonzero_static(*args, size=self.found)
+        return func(*args, **(kwargs or {}))

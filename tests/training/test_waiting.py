@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import (
-    DynamicOutputShapeException,
     FakeTensor,
     FakeTensorMode,
     unset_fake_temporarily,
@@ -22,6 +21,7 @@ from detr_diff.data.diff import Comparison
 from detr_diff.data.truth import truth_in_pixels
 from detr_diff.evaluation.detection_record import DetectionRecord
 from detr_diff.model.load import load_model
+from detr_diff.model.place_labels import PlaceLabels
 from detr_diff.training import criterion
 from detr_diff.training.detector import Detector
 from detr_diff.training.matcher import Costs, Match, Objects, cost_of
@@ -128,8 +128,7 @@ def fake_gpu(
 def test_a_step_waits_for_nothing_but_the_match(
     name: str, precision: torch.dtype, padded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = {"num_denoising": 0} if name.startswith("rt_detr") else {}
-    with fake_gpu(name, monkeypatch, precision, padded, **plain) as (detector, batch), Lowered() as lowered:
+    with fake_gpu(name, monkeypatch, precision, padded) as (detector, batch), Lowered() as lowered:
         output = detector._output(detector.detr.train(), batch, labels=detector.labels(batch.targets))
     assert (output.loss.device.type, output.loss.dtype) == ("cuda", torch.float32)
     assert precision in lowered.seen["convolution"]
@@ -152,9 +151,7 @@ def vars_of(record: DetectionRecord) -> list[list[torch.Tensor]]:
     return [getattr(record, name) for name in record._empty]
 
 
-def test_making_denoising_queries_waits_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known of transformers: it searches for what it could count. When this fails, it no longer does."""
+def test_labels_of_places_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_gpu("rt_detr", monkeypatch, torch.float32) as (detector, batch):
-        labels = detector.labels(batch.targets)
-        with pytest.raises(DynamicOutputShapeException):
-            detector._output(detector.detr.train(), batch, labels=labels)
+        detector.place_labels = PlaceLabels(2)
+        assert {label["class_labels"].device.type for label in detector.labels(batch.targets)} == {"cuda"}
