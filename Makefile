@@ -18,7 +18,7 @@ data/demo: | $(INSTALLED)
 	$(BIN)/detr-diff data synth out=$@
 
 train: $(INSTALLED) data/demo  ## install, generate the demo data, train, evaluate, write runs/demo/
-	$(BIN)/detr-diff train experiment=demo
+	$(BIN)/detr-diff train experiment=demo resume=true
 
 test: $(INSTALLED)  ## install, lint, types, tests
 	$(BIN)/ruff check .

@@ -87,7 +87,7 @@ def _run(words: list[str]) -> int:
         return 0
     verb, rest = _verb(words)
     if any(word in ("-h", "--help") for word in rest):
-        print(_verb_help(verb))
+        print(_verb_help(verb, dict(word.split("=", 1) for word in rest if "=" in word)))
         return 0
     sweep = any(word in ("-m", "--multirun") for word in rest)
     rest = [word for word in rest if word not in ("-m", "--multirun")]
@@ -179,10 +179,10 @@ def _help() -> str:
     return "\n".join(lines)
 
 
-def _verb_help(verb: str) -> str:
+def _verb_help(verb: str, chosen: dict[str, str]) -> str:
     from detr_diff.help import verb_help
 
-    return verb_help(verb, VERBS[verb], GROUPS.get(verb, ()), FOLDERS.get(verb))
+    return verb_help(verb, VERBS[verb], GROUPS.get(verb, ()), FOLDERS.get(verb), chosen)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,23 @@
 """The help of a verb, made from the comments in conf/, so that it cannot lag behind."""
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
+
+from detr_diff.errors import SettingError, nearest
 
 PACKAGE = Path(__file__).parent
 # In a wheel conf/ is inside the package, in a checkout beside it.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 
-def verb_help(verb: str, what: str, groups: tuple[str, ...], folders: str | None = None) -> str:
+def verb_help(
+    verb: str,
+    what: str,
+    groups: tuple[str, ...],
+    folders: str | None = None,
+    chosen: Mapping[str, str] | None = None,
+) -> str:
     """Usage, the choices of each group and every setting with its default and meaning.
 
     Args:
@@ -15,7 +25,15 @@ def verb_help(verb: str, what: str, groups: tuple[str, ...], folders: str | None
         what: It does.
         groups: Of conf/ that it chooses from.
         folders: The setting that words without = are the value of.
+        chosen: Group to the choice whose settings are shown, not those of the default.
+
+    Raises:
+        SettingError: There is no such choice.
     """
+    chosen = {group: choice for group, choice in (chosen or {}).items() if group in groups}
+    for group, choice in chosen.items():
+        if choice not in (known := choices(group, verb)):
+            raise SettingError(f"{group}={choice}: unknown, {nearest(choice, known)}")
     flags = " [--multirun]" if verb == "train" else ""
     words = " FOLDER FOLDER ..." if folders else ""
     lines = [f"usage: detr-diff {verb}{words} [key=value ...]{flags} [--config-dir DIR]", "", what, ""]
@@ -25,22 +43,33 @@ def verb_help(verb: str, what: str, groups: tuple[str, ...], folders: str | None
         width = max(16, 2 + max(map(len, explained)))
         lines += [f"  {name:<{width}}{text}" for name, text in explained.items()]
         lines.append("")
-    lines += _explained(CONF / f"{verb.replace(' ', '_')}.yaml", groups)
+    lines += _explained(CONF / f"{verb.replace(' ', '_')}.yaml", groups, chosen)
+    if groups:
+        shown = f"{groups[-1]}={next(iter(choices(groups[-1], verb)))}"
+        lines += [
+            "",
+            f"`detr-diff {verb} {shown} --help` shows the settings of what is chosen.",
+            f"With --config-dir DIR, DIR/{groups[-1]}/mine.yaml is {groups[-1]}=mine.",
+        ]
     return "\n".join(lines)
 
 
-def _explained(main: Path, groups: tuple[str, ...]) -> list[str]:
+def _explained(main: Path, groups: tuple[str, ...], chosen: Mapping[str, str]) -> list[str]:
     """The settings of a main file, and those of the files that its defaults name."""
     text = main.read_text(encoding="utf-8")
     lines = _settings(text)
-    for group, chosen in _defaults(text):
+    for group, default in _defaults(text):
         if not group:  # another verb, whose settings this one has too
-            lines += ["", f"# and those of {chosen}:", *_explained(CONF / f"{chosen}.yaml", groups)]
+            lines += ["", f"# and those of {default}:", *_explained(CONF / f"{default}.yaml", groups, chosen)]
             continue
         # `transfer@model.transfer` is the group transfer, put where the section model.transfer is.
         group, _, section = group.partition("@")
-        lines += ["", f"{group}:   # {group}={chosen}" if group in groups else f"{section or group}:"]
-        body = (CONF / group / f"{chosen}.yaml").read_text(encoding="utf-8")
+        choice = chosen.get(group, default)
+        if choice == "null":
+            continue
+        lines += ["", f"{group}:   # {group}={choice}" if group in groups else f"{section or group}:"]
+        body = (CONF / group / f"{choice}.yaml").read_text(encoding="utf-8")
+        lines += [f"  # {line}" for line in _head(body)]
         for _, parent in _defaults(body):
             inherited = (CONF / group / f"{parent}.yaml").read_text(encoding="utf-8")
             lines += [f"  {line}" for line in _settings(inherited)]
@@ -59,9 +88,14 @@ def choices(group: str, verb: str) -> dict[str, str]:
         baseline = any(line.startswith("baseline:") for line in lines)
         if group == "model" and baseline != (verb == "evaluate"):
             continue
-        comments = [line[2:] for line in lines if line.startswith("# ") and "@package" not in line]
-        found[path.stem] = comments[0] if comments else ""
+        found[path.stem] = next(iter(_head("\n".join(lines))), "")
     return found
+
+
+def _head(text: str) -> list[str]:
+    """The comment that a conf file begins with."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return [line[2:] for line in lines if "@package" not in line]
 
 
 def _settings(text: str) -> list[str]:
@@ -87,7 +121,7 @@ def _defaults(text: str) -> list[tuple[str, str]]:
         elif inside and line.startswith("  - "):
             group, _, chosen = line[4:].rpartition(":")
             chosen = chosen.strip()
-            if chosen not in ("null", "_self_") and not chosen.startswith("schema_"):
+            if chosen != "_self_" and not chosen.startswith("schema_"):
                 found.append((group.strip(), chosen))
         elif line and not line.startswith(" "):
             inside = False

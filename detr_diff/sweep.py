@@ -16,6 +16,7 @@ from rich.table import Table
 
 from detr_diff.compose import register_schemas
 from detr_diff.errors import SettingError
+from detr_diff.grammar import quoted
 from detr_diff.help import CONF
 from detr_diff.launch import STOPPED, launch, launched, processes
 from detr_diff.text import render
@@ -51,7 +52,9 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
             "or go on with resume=true"
         )
     register_schemas()
-    sys.argv = ["detr-diff", *overrides, *(["--multirun"] if sweep else [])]
+    # Said, or jobs with other names (experiment=a,b) would go elsewhere.
+    one_folder = [f"hydra.sweep.dir={quoted(str(folder))}", "--multirun"] if sweep else []
+    sys.argv = ["detr-diff", *overrides, *one_folder]
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
     try:
         main(train_job)()
@@ -82,7 +85,7 @@ def train_job(settings: DictConfig) -> float | None:
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
         (folder / OVERRIDES).write_text("\n".join(job.overrides.task) + "\n", encoding="utf-8")
-    group = settings.run_name if sweep else None
+    group = Path(job.sweep.dir).name if sweep else None
     try:
         OmegaConf.resolve(settings)
         count = processes(settings.trainer)

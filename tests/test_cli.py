@@ -57,6 +57,23 @@ def test_help_explains_every_setting(cli: Callable) -> None:
         assert len(settings) >= 5
 
 
+def test_help_shows_the_settings_of_what_is_chosen(cli: Callable) -> None:
+    plain = cli("train", "--help").out
+    assert "project: detr_diff" not in plain
+    assert "A stage: epochs, learn (blocks" in plain  # what a file says of all its settings
+    assert "+trainer.name=value" in plain
+    chosen = cli("train", "logger=wandb", "stages=gradual", "--help").out
+    assert "logger:   # logger=wandb" in chosen
+    assert "project: detr_diff" in chosen
+    assert "stages:   # stages=gradual" in chosen
+    assert "settle:" not in chosen
+    assert "difference: " not in cli("evaluate", "--help").out
+    assert "difference: " in cli("evaluate", "model=threshold_blobs", "--help").out
+    assert "stages:   # stages=gradual" in cli("doctor", "stages=gradual", "--help").out
+    wrong = cli("train", "logger=wandbb", "--help")
+    assert (wrong.code, "logger=wandbb: unknown, did you mean wandb?" in wrong.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

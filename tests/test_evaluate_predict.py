@@ -11,7 +11,9 @@ from PIL import Image
 
 from detr_diff.evaluation.contender import read_contender
 from detr_diff.evaluation.record import Record
-from tests.conftest import shell
+from detr_diff.training.moved_objects import moved_objects
+from detr_diff.training.run import load_detector
+from tests.conftest import TINY, shell
 
 
 def test_evaluation_agrees_with_the_end_of_training(
@@ -73,6 +75,52 @@ def test_another_data_set_is_evaluated_whole(run_dir: Path, tmp_path: Path, cli:
     assert result.code == 0, result.err
     figures = json.loads((tmp_path / "run/evaluation/d-all/evaluation.json").read_text())
     assert figures["pairs"] == 6
+
+
+def test_another_folder_has_neither_csv_nor_labels_nor_subset_of_the_training(
+    run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    trained = tmp_path / "trained"
+    shutil.copytree(data_root, trained)
+    (trained / "labels").rename(trained / "labels_changed")
+    words = [*TINY, f"data.root={trained}", f"runs={tmp_path}", "run_name=r", "trainer.max_epochs=1"]
+    result = cli("train", *words, "data.labels=labels_changed", "data.subset=4", "kept_prefix.where=off")
+    assert result.code == 0, result.err
+    given = [f"ckpt_path={tmp_path}/r/checkpoints/best.ckpt", "report=false", "bootstrap=0"]
+    pairs = len(list((data_root / "labels").rglob("*.txt")))
+    for model, root, expected in (
+        ([], data_root, pairs),
+        ([], trained, 4),
+        (["model=oracle"], data_root, pairs),
+    ):
+        out = tmp_path / f"{root.name}-{len(model)}"
+        result = cli("evaluate", *given, *model, f"data.root={root}", f"out={out}")
+        assert result.code == 0, result.err
+        assert json.loads((out / "evaluation.json").read_text())["pairs"] == expected
+
+
+def test_a_program_in_python_finds_what_predict_finds(
+    run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    first, second = sorted((data_root / "images").rglob("*.jpg"))[:2]
+    checkpoint = run_dir / "checkpoints/best.ckpt"
+    words = [
+        f"ckpt_path={checkpoint}",
+        f"before={second}",
+        f"after={first}",
+        f"out={tmp_path}",
+        "threshold=0",
+    ]
+    assert cli("predict", *words).code == 0
+    (written,) = json.loads((tmp_path / "predictions.json").read_text())
+    detector, _ = load_detector(checkpoint)
+    found = moved_objects(detector, str(second), first, threshold=0)
+    assert len(found["scores"]) == len(written["objects"]) > 0
+    columns = (found[key].tolist() for key in ("boxes", "scores", "labels"))
+    for box, score, label, told in zip(*columns, written["objects"], strict=True):
+        assert (detector.names[label], round(score, 4)) == (told["class"], told["score"])
+        assert box == pytest.approx(told["box"], abs=0.01)
+    assert (moved_objects(detector, second, first, threshold=0.9)["scores"] >= 0.9).all()
 
 
 def test_a_whole_data_set_needs_no_scenes(

@@ -19,7 +19,7 @@ ALLOWED = {
     "training": {"data", "model", "evaluation"},
     "bench": {"data", "evaluation"},
     "report": {"data", "evaluation", "training"},
-    "verbs": {"data", "model", "evaluation", "training", "bench", "report", "compose", "launch"},
+    "verbs": {"data", "model", "evaluation", "training", "bench", "report", "compose", "grammar", "launch"},
 }
 
 

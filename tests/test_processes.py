@@ -6,10 +6,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
+from detr_diff.choices import Diff
 from detr_diff.cli import main
+from detr_diff.compose import compose
 from detr_diff.data.sampler import EpochBatches, Share, Shuffled
+from detr_diff.grammar import quoted
 from detr_diff.model.load import load_model
+from detr_diff.verbs.parts import new_detector, stage_plan, take_both_frames
 from tests.conftest import ROOT, TINY
 
 # Three stages, augmentation, incomplete batches and windows: 24 pairs in batches of 5, two a step.
@@ -71,6 +76,18 @@ def test_two_processes_train_as_one(data_root: Path, tmp_path: Path, pretrained:
 
     assert main([*two, "resume=true", "run_name=train"]) == 0  # it has finished already
     assert main([*words(data_root, tmp_path / "two", pretrained, "data.batch_size=6"), "resume=true"]) == 2
+
+
+def test_settings_mean_the_same_in_another_process(data_root: Path) -> None:
+    """They go there as JSON, in which a choice is its name."""
+    words = [f"data.root={quoted(str(data_root))}", "model=detr_tiny", "model.input=feature_diff"]
+    settings = compose("train", words)
+    sent = OmegaConf.create(json.loads(json.dumps(OmegaConf.to_container(settings, resolve=True))))
+    for given in (settings, sent):
+        take_both_frames(given)
+        detector, _ = new_detector(given, stage_plan(given))
+        assert detector.architecture.feature_diff is not None
+        assert detector.comparison.diff is Diff.frames
 
 
 @pytest.mark.parametrize(("size", "batch_size", "processes"), [(24, 5, 2), (7, 2, 3), (1, 4, 2), (12, 3, 4)])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import AutoModelForObjectDetection
 
 from detr_diff.cli import main
 from tests.conftest import ROOT
@@ -51,6 +52,12 @@ def test_every_command_works(data_root: Path, tmp_path: Path, monkeypatch: pytes
     assert Path("runs/diffs/sweep.csv").exists()
     assert Path("compared/compare.html").exists()
     assert Path("diagnosis/doctor.json").exists()
+    shutil.copytree("runs/first", "runs/demo")
+    shutil.copy("a.png", "before.png")
+    shutil.copy("b.png", "after.png")
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    exec(code, {})
+    assert AutoModelForObjectDetection.from_pretrained("weights").config.model_type == "detr"
 
 
 def test_the_two_commands_are_in_the_makefile() -> None:

@@ -1,4 +1,5 @@
 import random
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,52 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     result = cli(*listed)
     assert result.code == 0
     assert "resuming from" in result.err
+
+
+def test_a_run_goes_on_in_another_folder_and_not_with_other_data(
+    data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning forgets the best figure where the folder has another path."""
+    save, room = torch.save, 2  # best.ckpt and last.ckpt of the first epoch
+
+    def full(checkpoint: object, file: object) -> None:
+        nonlocal room
+        room -= 1
+        if room < 0:
+            raise OSError(28, "No space left on device")
+        save(checkpoint, file)
+
+    data = Path(shutil.copytree(data_root, tmp_path / "data"))
+    with monkeypatch.context() as patched:
+        patched.setattr("detr_diff.training.checkpoints.torch.save", full)
+        assert cli(*words(data, tmp_path / "here")).code == 1
+    (tmp_path / "here").rename(tmp_path / "there")
+    folder = tmp_path / "there/train/checkpoints"
+    last = load(folder / "last.ckpt")
+    assert last["pairs"]["train"] > last["pairs"]["val"] > 0
+    (state,) = (own for own in last["callbacks"].values() if "best_model_score" in own)
+    state["best_model_score"] = torch.tensor(2.0)  # better than any can be
+    state["best_k_models"] = dict.fromkeys(state["best_k_models"], torch.tensor(2.0))
+    torch.save(last, folder / "last.ckpt")
+    best = (folder / "best.ckpt").read_bytes()
+
+    moved = words(data, tmp_path / "there")
+    labels = sorted((data / "labels").rglob("*.txt"))
+    taken = [path.read_text() for path in labels]
+    for path in labels[::5]:
+        path.write_text("no label")
+    result = cli(*moved, "data.on_error=skip")
+    assert (result.code, "data.on_error was refuse" in result.err) == (2, True)
+    config = tmp_path / "there/train/config.yaml"
+    config.write_text(config.read_text().replace("on_error: refuse", "on_error: skip"))
+    result = cli(*moved, "data.on_error=skip")
+    assert (result.code, "resume=true: the run began with" in result.err) == (2, True)
+    assert "now there are" in result.err
+    for path, text in zip(labels, taken, strict=True):
+        path.write_text(text)
+    assert cli(*moved, "data.on_error=skip").code == 0
+    assert (folder / "best.ckpt").read_bytes() == best
+    assert not (tmp_path / "here").exists()
 
 
 @pytest.mark.parametrize(("minutes", "earlier"), [(60, False), (1e-9, True)])

@@ -1,13 +1,16 @@
 import csv
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 import yaml
 
 from detr_diff.training.metrics_file import read_metrics
+from detr_diff.training.run_logger import build_loggers
 from tests.conftest import TINY
 from tests.wandb_file import OfflineRun
 
@@ -39,6 +42,18 @@ def test_a_failing_job_stops_no_other(data_root: Path, tmp_path: Path, cli: Call
     assert "never overwritten" in again.err
 
 
+def test_a_sweep_has_one_folder_whatever_its_jobs_are_called(
+    data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "trainer.max_epochs=1", "data.subset=4"]
+    result = cli("train", "--multirun", *words, "run_name=a,b")
+    assert result.code == 0, result.err
+    assert [row["state"] for row in csv.DictReader((tmp_path / "a/sweep.csv").open())] == ["finished"] * 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+    again = cli("train", "--multirun", *words, "run_name=a,b")
+    assert (again.code, "never overwritten" in again.err) == (2, True)
+
+
 @pytest.mark.exhaustive
 def test_each_job_has_its_own_wandb_run(data_root: Path, tmp_path: Path, cli: Callable) -> None:
     words = [word for word in TINY if word != "logger=csv"]
@@ -46,11 +61,13 @@ def test_each_job_has_its_own_wandb_run(data_root: Path, tmp_path: Path, cli: Ca
     words += ["logger=wandb", "logger.offline=true", "logger.images=2"]
     result = cli("train", "--multirun", *words, "seed=1,2")
     assert result.code == 0, result.err
+    ids: set[str] = set()
     for job in ("0", "1"):
         (folder,) = (tmp_path / "w" / job / "wandb").glob("offline-run-*")
-        assert folder.name.endswith(f"-w-{job}")
         run = OfflineRun(folder)
-        assert (run.id, run.name, run.group, run.exit_code) == (f"w-{job}", f"w/{job}", "w", 0)
+        assert folder.name.endswith(f"-{run.id}")
+        assert (run.name, run.group, run.exit_code) == (f"w/{job}", "w", 0)
+        ids.add(run.id)
         assert run.config["seed"] == int(job) + 1
         # The curves are those of metrics.csv, and the summary is that of metrics.json.
         rows = read_metrics(tmp_path / "w" / job / "metrics.csv")
@@ -81,6 +98,21 @@ def test_each_job_has_its_own_wandb_run(data_root: Path, tmp_path: Path, cli: Ca
                 assert set(boxes) == {"truth", "prediction"}
                 for layer in boxes.values():
                     assert (folder / "files" / layer["path"]).exists()
+    assert len(ids) == 2
+
+
+def test_a_resumed_run_goes_on_in_its_own_wandb_run(tmp_path: Path) -> None:
+    """And no other run of the same name does."""
+    settings = {"kind": "wandb", "project": "p", "entity": None, "offline": True, "images": 0}
+    ids = []
+    for folder in ("a", "a", "b"):
+        run_dir = tmp_path / folder
+        run_dir.mkdir(exist_ok=True)
+        (logger,) = build_loggers(settings, {}, run_dir, "same-name", None, None)[1:]
+        ids.append(logger.experiment.id)
+        wandb.finish()
+        time.sleep(1)  # W&B names its folders by the second
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_online_wandb_without_an_account_is_one_clear_line(

@@ -257,6 +257,12 @@ def test_a_run_without_validation_is_refused(data_root: Path, tmp_path: Path, cl
     words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}"]
     result = cli("train", *words, "trainer.check_val_every_n_epoch=3")
     assert (result.code, "no validation in 2 epochs" in result.err) == (2, True)
+    across = "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=100"
+    result = cli("train", *words, *across, "trainer.limit_train_batches=2", "run_name=across")
+    assert (result.code, "trainer.val_check_interval=100: no validation in 4 batches" in result.err) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.parametrize(

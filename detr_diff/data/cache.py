@@ -1,7 +1,6 @@
 """Where prepared frames are kept, and how the cache of a data set is filled."""
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from detr_diff.choices import Cache
 from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.frame_cache import FrameCache, Frames, Shard, pack
+from detr_diff.data.loading import cores
 from detr_diff.data.progress import progress
 from detr_diff.errors import SettingError
 
@@ -76,7 +76,7 @@ def fill(dataset: MovedObjectDataset, store: DiskCache | MemoryCache) -> None:
     fill_from(cache, store, lambda missing: _prepared(dataset, missing.tolist()), "filling the cache")
     left = len(cache.missing())
     if left:
-        log.warning("data.cache_gb is too small: %d of %d pairs are not cached", left, len(dataset))
+        log.warning("no room (data.cache_gb, or the disk): %d of %d pairs are not cached", left, len(dataset))
     dataset.cache = cache
 
 
@@ -113,7 +113,7 @@ def _prepared(dataset: MovedObjectDataset, rows: Sequence[int]) -> Iterator[Fram
     By threads: decoding and resizing let go of Python's lock, and nothing has to be copied between
     processes.
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = cores()
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Frames]] = deque()
         try:

@@ -26,7 +26,7 @@ from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover
 from detr_diff.data.kept_outputs import KeptOutputs, collate_kept
 from detr_diff.data.labelled_pairs import LabelledPairs
-from detr_diff.data.loading import Reused, build_loader
+from detr_diff.data.loading import Reused, build_loader, worker_count
 from detr_diff.data.resizing import ImageProcessor
 from detr_diff.data.sampler import EpochBatches, InOrder, Share, Shuffled, batches_of
 from detr_diff.data.split import split_pairs, subset
@@ -47,10 +47,10 @@ class MovedObjectDataModule(LightningDataModule):
         names: Class names.
         processor: The image processor of the model.
         comparison: How two frames become one image.
-        pairs: Another csv in the folder.
-        labels: Another label folder in it.
+        pairs, labels: Another csv, another label folder in it.
         scene: Regular expression that finds the scene in a pair's name.
         split_by: auto, column, scene, pair or time.
+        split_seed: Of the division, and of `subset`; None: `seed`.
         val: Share of validation.
         test: Share of test.
         subset: Use only so many pairs of each split.
@@ -62,9 +62,9 @@ class MovedObjectDataModule(LightningDataModule):
         cache_dir: Folder of the disk cache.
         cache_gb: Largest size of the cache, in gigabytes.
         batch_size: Pairs in a batch.
-        num_workers: Processes that load; 0 loads in the main process.
+        num_workers: Processes that load; 0 loads in the main process; None: see `worker_count`.
         max_objects: Number of object queries; more objects in an image are a problem.
-        seed: Of split, order and augmentation.
+        seed: Of order and augmentation.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class MovedObjectDataModule(LightningDataModule):
         labels: str | None = None,
         scene: str | None = None,
         split_by: str = "auto",
+        split_seed: int | None = None,
         val: float = 0.2,
         test: float = 0.0,
         subset: int | None = None,
@@ -89,7 +90,7 @@ class MovedObjectDataModule(LightningDataModule):
         cache_dir: str | None = None,
         cache_gb: float = 20.0,
         batch_size: int = 2,
-        num_workers: int = 0,
+        num_workers: int | None = 0,
         max_objects: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -99,7 +100,8 @@ class MovedObjectDataModule(LightningDataModule):
         self.names = list(names)
         self.processor = processor
         self.comparison = comparison
-        bounded = (("batch_size", batch_size, 1), ("num_workers", num_workers, 0), ("pad_to", pad_to, 1))
+        self.workers = worker_count(num_workers)
+        bounded = (("batch_size", batch_size, 1), ("num_workers", self.workers, 0), ("pad_to", pad_to, 1))
         for name, value, least in bounded:
             if value < least:
                 raise SettingError(f"data.{name}={value}: at least {least}")
@@ -108,8 +110,7 @@ class MovedObjectDataModule(LightningDataModule):
         if subset is not None and subset < 1:
             raise SettingError(f"data.subset={subset}: at least 1")
         self.datasets: dict[str, MovedObjectDataset] = {}
-        # A stage may have its own batch size and augmentation, and go on from outputs that were
-        # kept; training sets these.
+        # Of the stage of an epoch; training sets these.
         self.batch_size_at: Callable[[int], int | None] = lambda epoch: None
         self.augment_at: Callable[[int], Augment | None] = lambda epoch: None
         self.augment_of_stages: Sequence[Augment | None] = (None,)
@@ -127,9 +128,9 @@ class MovedObjectDataModule(LightningDataModule):
         settings = self.settings
         usable = self._check().accept(settings.root, OnError(settings.on_error))
         pairs = usable.frame_pairs()
-        chosen = split_pairs(pairs, SplitBy(settings.split_by), settings.val, settings.test, settings.seed)
-        outside = sum(split is None for split in chosen)
-        if outside:
+        seed = settings.seed if settings.split_seed is None else settings.split_seed
+        chosen = split_pairs(pairs, SplitBy(settings.split_by), settings.val, settings.test, seed)
+        if outside := sum(split is None for split in chosen):
             log.info("%d pairs have frames on both sides of a cut in time and are left out", outside)
         rows = {
             split: np.array([i for i, own in enumerate(chosen) if own == split], np.int64) for split in SPLITS
@@ -137,10 +138,9 @@ class MovedObjectDataModule(LightningDataModule):
         for split, positions in {**rows, "all": np.arange(len(usable))}.items():
             if settings.subset is not None:
                 names = [usable[int(position)].pair.name for position in positions]
-                positions = positions[subset(names, settings.subset, settings.seed)]
+                positions = positions[subset(names, settings.subset, seed)]
             self.datasets[split] = self._dataset(usable.take(positions), split == "train")
-        counts = {split: len(self.datasets[split]) for split in SPLITS}
-        log.info("frame pairs: %s", ", ".join(f"{n} {split}" for split, n in counts.items()))
+        log.info("frame pairs: %s", ", ".join(f"{len(self.datasets[split])} {split}" for split in SPLITS))
         if settings.augment == Augment.strong and self._places() not in BOTH_PLACES:
             log.info(
                 "data.augment=strong: dataset.yaml does not say that old and new places are labelled "
@@ -289,10 +289,10 @@ class MovedObjectDataModule(LightningDataModule):
     ) -> DataLoader[Any]:
         return build_loader(
             dataset,
-            self.settings.num_workers,
+            self.workers,
             ahead,  # the next window is loaded while one is learnt
             batch_sampler=batches,
-            persistent_workers=self.settings.num_workers > 0,
+            persistent_workers=self.workers > 0,
             collate_fn=collate_kept
             if isinstance(dataset, KeptOutputs)
             else partial(collate, multiple=self.settings.pad_to),

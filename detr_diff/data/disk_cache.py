@@ -83,13 +83,12 @@ class DiskCache:
         """Write a shard; the least recently used ones make room for it.
 
         Returns:
-            The shard as a memory map; None when there is no room.
+            The shard as a memory map; None when there is no room, in the cache or on the disk.
         """
         if not self._make_room(len(shard.pixels)):
             return None
         path = self.folder / f"{uuid4().hex}.npz"
         pixels = path.with_suffix(".bin")
-        _write(pixels, shard.pixels.tofile)
 
         def save(unfinished: Path) -> None:
             with unfinished.open("wb") as file:
@@ -97,7 +96,13 @@ class DiskCache:
                     file, keys=shard.keys, starts=shard.starts, shapes=shard.shapes, aligned=shard.aligned
                 )
 
-        _write(path, save)
+        try:
+            _write(pixels, shard.pixels.tofile)
+            _write(path, save)
+        except OSError as error:  # numpy gives no errno
+            pixels.unlink(missing_ok=True)
+            log.warning("%s: cannot be written: %s", self.folder, error.strerror or error)
+            return None
         self._needed.add(path)
         return shard._replace(pixels=_map(pixels))
 
@@ -141,6 +146,11 @@ def _size(index: Path) -> int:
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under another name first, so that it is complete or not there."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    write(unfinished)
-    os.replace(unfinished, path)
+    # A name of its own: another process may write the same file.
+    unfinished = path.with_name(f"{path.stem}-{uuid4().hex}{path.suffix}.tmp")
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

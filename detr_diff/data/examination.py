@@ -34,7 +34,7 @@ class Division:
     split_by: SplitBy = SplitBy.auto
     val: float = 0.2
     test: float = 0.0
-    seed: int = 0
+    split_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def examine(
     diff: Diff,
     *,
     most: int | None,
+    seed: int = 0,
     max_objects: int | None = None,
     aligned: bool = False,
     light_compensated: bool = False,
@@ -80,6 +81,7 @@ def examine(
         names: Class names.
         diff: The diff that shall be learnt.
         most: So many pairs are looked at, picture by picture; None: all.
+        seed: Of which those are.
         max_objects: Number of object queries.
         aligned: Whether training aligns the frames.
         light_compensated: Whether training takes a change of light out.
@@ -87,11 +89,11 @@ def examine(
     Raises:
         SettingError: There is no such data, or it cannot be divided like that.
     """
-    root, seed = division.root, division.seed
+    root = division.root
     found = discover(root, pairs=division.pairs, labels=division.labels, scene=division.scene)
     report = check(found, names, max_objects=max_objects, needs_frames=diff.needs_frames)
     frame_pairs = report.pairs.frame_pairs()
-    splits = split_pairs(frame_pairs, division.split_by, division.val, division.test, seed)
+    splits = split_pairs(frame_pairs, division.split_by, division.val, division.test, division.split_seed)
     statistics = count(progress(report.pairs, "counting objects", len(splits)), splits, names)
     inspected, pictures, unreadable = _look(report.pairs, splits, most, seed)
     findings: list[Finding] = []

@@ -161,6 +161,9 @@ def keep_outputs(
         store: Where the records go; there is room for all.
         batch_size: Images that are run together.
         workers: Processes that load.
+
+    Raises:
+        OSError: There is no room.
     """
     starts = np.cumsum([0, *map(len, datasets)])
     cache = FrameCache(np.arange(starts[-1]))
@@ -171,7 +174,8 @@ def keep_outputs(
             yield from _records(_plain(dataset), own, run, layout, batch_size, workers)
 
     fill_from(cache, store, made, "running the frozen blocks once")
-    assert not len(cache.missing())
+    if len(cache.missing()):
+        raise OSError("no room on the disk")
     return [
         KeptOutputs(dataset, cache, int(first), layout)
         for dataset, first in zip(datasets, starts, strict=False)

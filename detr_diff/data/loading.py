@@ -1,6 +1,7 @@
 """Loaders whose workers keep out of each other's way."""
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -9,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 Loader = TypeVar("Loader")
+MOST_WORKERS = 8  # where their number is not said
 
 
 class Reused(Generic[Loader]):
@@ -23,6 +25,19 @@ class Reused(Generic[Loader]):
             self._built = None  # lets the workers of the old one go first
             self._built = key, build()
         return self._built[1]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_count(said: int | None) -> int:
+    """How many processes load; None: a GPU shall not wait, and a CPU has no core to spare."""
+    if said is not None:
+        return said
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(MOST_WORKERS, max(1, cores() // processes)) if torch.cuda.is_available() else 0
 
 
 def build_loader(dataset: Dataset[Any], workers: int, ahead: int = 2, **settings: Any) -> DataLoader[Any]:

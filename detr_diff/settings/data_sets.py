@@ -44,6 +44,7 @@ class DividedSettings:
     names: Optional[List[str]] = MISSING
     scene: Optional[str] = MISSING
     split_by: SplitBy = MISSING
+    split_seed: int = MISSING
     val: float = MISSING
     test: float = MISSING
 

@@ -21,21 +21,28 @@ from detr_diff.settings.models import ModelSettings
 
 
 @dataclass
-class SourceSettings:
-    """Which frame pairs."""
+class UnlabelledSettings:
+    """Which frame pairs, whether labelled or not."""
 
     root: Optional[str] = MISSING
     pairs: Optional[str] = MISSING
-    labels: Optional[str] = MISSING
-    names: Optional[List[str]] = MISSING
-    scene: Optional[str] = MISSING
-    split_by: Optional[SplitBy] = MISSING
-    val: Optional[float] = MISSING
-    test: Optional[float] = MISSING
     subset: Optional[int] = MISSING
     on_error: Optional[OnError] = MISSING
     batch_size: Optional[int] = MISSING
     num_workers: Optional[int] = MISSING
+
+
+@dataclass
+class SourceSettings(UnlabelledSettings):
+    """Which frame pairs."""
+
+    labels: Optional[str] = MISSING
+    names: Optional[List[str]] = MISSING
+    scene: Optional[str] = MISSING
+    split_by: Optional[SplitBy] = MISSING
+    split_seed: Optional[int] = MISSING
+    val: Optional[float] = MISSING
+    test: Optional[float] = MISSING
 
 
 @dataclass
@@ -216,7 +223,7 @@ class PredictSettings:
     after: Optional[str] = MISSING
     threshold: Optional[float] = MISSING
     debug: bool = MISSING
-    data: SourceSettings = MISSING
+    data: UnlabelledSettings = MISSING
     trainer: Dict[str, Any] = MISSING
 
 

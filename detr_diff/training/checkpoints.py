@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from detr_diff.errors import SettingError, UserError
@@ -46,6 +46,26 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """best.ckpt, the weights with the best figure of validation.
+
+    Lightning forgets which that was when the run folder has another path than before.
+    """
+
+    @property
+    def state_key(self) -> str:
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        state = state_dict | {key: here(state_dict[key]) for key in paths if key in state_dict}
+        best = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict(state | {"dirpath": self.dirpath, "best_k_models": best})
 
 
 class ResumeCheckpoint(Checkpoint):
@@ -129,6 +149,7 @@ class ResumeCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["processes"] = trainer.world_size
+        checkpoint["pairs"] = _pairs(trainer)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -138,6 +159,16 @@ class ResumeCheckpoint(Checkpoint):
             raise SettingError(
                 f"resume=true: the run began with {before} processes, now there are {now}; the order of the "
                 "data would be another one"
+            )
+        pairs = _pairs(trainer)
+        if checkpoint.get("pairs", pairs) != pairs:
+            began, have = (
+                " and ".join(f"{count} {split}" for split, count in counts.items())
+                for counts in (checkpoint["pairs"], pairs)
+            )
+            raise SettingError(
+                f"resume=true: the run began with {began} pairs, now there are {have}; stages would begin "
+                "at other steps; begin a new run with its weights (model.pretrained=)"
             )
 
     def _validates(self, trainer: Trainer) -> bool:
@@ -158,6 +189,12 @@ class ResumeCheckpoint(Checkpoint):
         if self.stop.decided and not self.due:
             trainer.strategy.barrier()
             self.stop.now(f"after step {trainer.global_step}, saved; resume=true goes on")
+
+
+def _pairs(trainer: Trainer) -> dict[str, int]:
+    """How many pairs train and validate."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    return {split: len(data.datasets[split]) for split in ("train", "val")}
 
 
 def newest(folder: Path, complain: Callable[[str], None] = log.warning) -> Path | None:

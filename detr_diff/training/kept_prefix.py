@@ -154,7 +154,7 @@ class KeptPrefix:
             store.folder if isinstance(store, DiskCache) else "memory",
         )
         try:
-            kept = keep_outputs(datasets, run, layout, store, settings.batch_size, settings.num_workers)
+            kept = keep_outputs(datasets, run, layout, store, settings.batch_size, self.data.workers)
         except OSError as error:
             raise UserError(f"kept_prefix.where={self.where}: the outputs cannot be kept: {error}") from error
         return dict(zip(splits, kept, strict=True))

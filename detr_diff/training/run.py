@@ -13,18 +13,20 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
 
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError, UserError, nearest
 from detr_diff.evaluation.score_sweep import Sweep
-from detr_diff.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint
+from detr_diff.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, ResumeCheckpoint
 from detr_diff.training.detector import Detector
 from detr_diff.training.kept_prefix import KeptPrefix
+from detr_diff.training.monitor_guard import is_loss
 from detr_diff.training.overlay_callback import OverlayCallback
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stop import Stop
+from detr_diff.training.whole_file import write_whole
 
 # What the libraries say about themselves and a user can do nothing about.
 NOISE = (
@@ -128,12 +130,12 @@ def training_callbacks(
         images: See OverlayCallback.
         stop: See Stop.
     """
-    mode = "min" if monitor.endswith("loss") else "max"
+    mode = "min" if is_loss(monitor) else "max"
     folder = run_dir / "checkpoints"
     return [
         StagedFinetuning(run_dir, stage_monitor, min_delta),
         OverlayCallback(run_dir / "overlays", overlays, images),
-        ModelCheckpoint(
+        BestCheckpoint(
             folder,
             filename="best",
             monitor=monitor,
@@ -207,7 +209,7 @@ def write_metrics(path: Path, figures: Mapping[str, Any]) -> None:
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in figures.items()
     }
-    path.write_text(json.dumps(clean, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(clean, indent=2) + "\n")
 
 
 def write_sweep(path: Path, sweep: Sweep | None) -> None:

@@ -141,8 +141,7 @@ def _wandb(
         project=settings["project"],
         entity=settings["entity"],
         name=name,
-        # The same run again when it is resumed, another for each job of a multirun.
-        id=name.replace("/", "-"),
+        id=_wandb_id(run_dir),
         group=group,
         resume="allow",
         save_dir=run_dir,
@@ -158,3 +157,14 @@ def _wandb(
         message = f"logger=wandb: {reason}; logger.offline=true needs neither network nor account"
         raise UserError(message) from error
     return logger
+
+
+def _wandb_id(run_dir: Path) -> str | None:
+    """That of the run when it is resumed; else None, for a new one, whatever else has the same name.
+
+    W&B keeps it in the name of its own folder, as wandb/offline-run-20260101_120000-a1b2c3d4.
+    """
+    folders = sorted(
+        (run_dir / "wandb").glob("*run-*-*"), key=lambda folder: folder.name.partition("run-")[2]
+    )
+    return folders[-1].name.partition("run-")[2].partition("-")[2] if folders else None

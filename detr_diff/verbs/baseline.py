@@ -18,6 +18,7 @@ from detr_diff.model.threshold_blobs import unprocessed
 from detr_diff.training.baseline import Baseline
 from detr_diff.training.blob_tuning import CHOICES, tune
 from detr_diff.training.oracle import THRESHOLD, Oracle, changed_places, labelled_places
+from detr_diff.verbs.parts import with_trained
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +114,10 @@ def _data(
     comparison = Comparison(
         Diff.abs, Registration(given.pop("registration", registration)), light_compensation
     )
-    fixed = {"root": str(root), "augment": "none", "zoom": None, "max_objects": None}
+    given["root"] = str(root)
+    fixed = {"augment": "none", "zoom": None, "max_objects": None}
     return MovedObjectDataModule(
-        **{"seed": settings.seed, **trained, **given, **fixed},
+        **{"seed": settings.seed, **with_trained(given, trained), **fixed},
         names=list(names),
         processor=unprocessed(),
         comparison=comparison,

@@ -1,6 +1,7 @@
 """Numbers that are refused before anything is built."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -46,6 +47,23 @@ def require_bounds(settings: DictConfig) -> None:
         if not inside:
             upto = "" if math.isinf(most) else f" to {'' if including else 'below '}{most}"
             raise SettingError(f"{key}={value}: a number from {least}{upto}")
+
+
+def require_validation(trainer: dict[str, Any], batches: Sequence[int]) -> None:
+    """Refuse an interval of validation, counted across epochs, that a training never comes to the end of.
+
+    Args:
+        trainer: The section.
+        batches: Of each epoch.
+
+    Raises:
+        SettingError: There would be no validation, and so no best checkpoint.
+    """
+    every, limit = trainer["val_check_interval"], trainer["limit_train_batches"]
+    if limit is not None:
+        batches = [min(n, limit) if isinstance(limit, int) else int(n * limit) for n in batches]
+    if trainer["check_val_every_n_epoch"] is None and isinstance(every, int) and every > sum(batches):
+        raise SettingError(f"trainer.val_check_interval={every}: no validation in {sum(batches)} batches")
 
 
 def require_whole_training(trainer: dict[str, Any], epochs: int) -> None:

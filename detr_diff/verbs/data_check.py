@@ -50,10 +50,17 @@ def run(settings: DictConfig) -> int:
         SplitBy(data.split_by),
         data.val,
         data.test,
-        settings.seed,
+        data.split_seed,
     )
     with numbered_folder(settings.out, Path("checks"), root.resolve().name) as (out, folder):
-        seen = examine(division, names, diff, most=settings.inspect, max_objects=settings.max_objects)
+        seen = examine(
+            division,
+            names,
+            diff,
+            most=settings.inspect,
+            seed=settings.seed,
+            max_objects=settings.max_objects,
+        )
         report, inspected, findings, problems = seen.report, seen.inspected, seen.findings, seen.problems
         for problem in problems:
             print(problem)

@@ -35,7 +35,7 @@ def run(settings: DictConfig) -> int:
         found = check(discover(root, pairs=data.pairs, labels=data.labels, scene=data.scene), names)
         usable = found.accept(root, OnError(data.on_error))
         pairs = [item.pair for item in usable]
-        chosen = split_pairs(pairs, SplitBy(data.split_by), data.val, data.test, settings.seed)
+        chosen = split_pairs(pairs, SplitBy(data.split_by), data.val, data.test, data.split_seed)
         parts = {
             split: usable.take([i for i, own in enumerate(chosen) if own == split])
             for split in SPLITS

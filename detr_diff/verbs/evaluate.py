@@ -31,6 +31,7 @@ from detr_diff.training.run import (
     write_metrics,
 )
 from detr_diff.verbs.baseline import build_baseline
+from detr_diff.verbs.parts import with_trained
 from detr_diff.verbs.places import require_places
 
 log = logging.getLogger(__name__)
@@ -123,8 +124,8 @@ def data_as_trained(
     comparison = detector.comparison
     if "registration" in given:
         comparison = replace(comparison, registration=Registration(given.pop("registration")))
-    # Another folder need not have the special csv or label folder of the training data.
-    arguments = {**trained, **given, **changed, "augment": "none", "zoom": None, "max_objects": None}
+    fixed = {"augment": "none", "zoom": None, "max_objects": None}
+    arguments = {**with_trained(given, trained), **changed, **fixed}
     if settings.split == "all":
         arguments["split_by"] = "pair"  # no division is needed, and this one asks for nothing
     return MovedObjectDataModule(

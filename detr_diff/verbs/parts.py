@@ -32,7 +32,7 @@ def take_both_frames(settings: DictConfig) -> None:
     Raises:
         SettingError: Another way to compare the pixels was asked for.
     """
-    if settings.model.input is not ModelInput.feature_diff:
+    if ModelInput(settings.model.input) is not ModelInput.feature_diff:
         return
     if settings.data.diff not in (Diff.abs, Diff.frames):  # the default, or after this function
         raise SettingError(
@@ -77,7 +77,7 @@ def new_detector(settings: DictConfig, plan: StagePlan) -> tuple[Detector, Trans
 
 
 def _feature_diff(settings: DictConfig) -> FeatureDiff | None:
-    if settings.model.input is not ModelInput.feature_diff:
+    if ModelInput(settings.model.input) is not ModelInput.feature_diff:
         return None
     return FeatureDiff.from_settings(settings.model.feature_diff)
 
@@ -96,6 +96,21 @@ def data_module(settings: DictConfig, detector: Detector) -> MovedObjectDataModu
         seed=settings.seed,
         **chosen,
     )
+
+
+def with_trained(given: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
+    """The data settings of a training, with what the command line says otherwise.
+
+    Another folder has neither csv nor label folder nor scenes of the training data, and all of it is meant.
+
+    Args:
+        given: Of the command line; a root is absolute.
+        trained: How the data of a checkpoint was read; empty without one.
+    """
+    if "root" in given and given["root"] != trained.get("root"):
+        own = ("pairs", "labels", "scene", "subset")
+        trained = {key: value for key, value in trained.items() if key not in own}
+    return {**trained, **given}
 
 
 def symmetric_setting(detector: Detector) -> str | None:

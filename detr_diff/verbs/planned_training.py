@@ -236,12 +236,12 @@ class PlannedTraining:
         largest = max((stage.batch_size or self.plan.batch_size) for stage in self.stages.stages)
         largest = min(largest, self.plan.pairs)
         step, load = measure_step(trial), measure_loading(data.datasets["train"])
-        hours, waiting = predict_hours(self.plan, step, load, chosen.num_workers, len(data.datasets["val"]))
+        hours, waiting = predict_hours(self.plan, step, load, data.workers, len(data.datasets["val"]))
         return Cost(
             device=str(trial.device),
             step=step,
             load=load,
-            workers=chosen.num_workers,
+            workers=data.workers,
             cached=chosen.cache != Cache.off,
             batch_size=largest,
             memory=predict_memory(trial, largest),

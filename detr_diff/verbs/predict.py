@@ -16,15 +16,16 @@ from detr_diff.compose import plain
 from detr_diff.data.batch import collate
 from detr_diff.data.check import check
 from detr_diff.data.dataset import MovedObjectDataset
-from detr_diff.data.discovery import Discovery, discover
-from detr_diff.data.frame_pair import FramePair, FramePairs
+from detr_diff.data.discovery import discover
+from detr_diff.data.frame_pair import FramePairs
 from detr_diff.data.labelled_pairs import LabelledPairs
-from detr_diff.data.loading import build_loader
+from detr_diff.data.loading import build_loader, worker_count
 from detr_diff.errors import SettingError
 from detr_diff.evaluation.linking import NONE
 from detr_diff.evaluation.overlays import above, draw, file_name, write
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
+from detr_diff.training.moved_objects import single_pair
 from detr_diff.training.place_callback import with_links
 from detr_diff.training.run import build_trainer, load_detector, quiet
 
@@ -48,7 +49,9 @@ def run(settings: DictConfig) -> int:
     dataset = MovedObjectDataset(pairs, detector.comparison, detector.processor)
     given = {key: value for key, value in plain(settings.data).items() if value is not None}
     size, workers = ({**trained, **given}[key] for key in ("batch_size", "num_workers"))
-    workers = min(workers, len(dataset) // size)  # one batch is loaded before a process has started
+    workers = min(
+        worker_count(workers), len(dataset) // size
+    )  # one batch is loaded before a process has started
     padded = partial(collate, multiple=trained.get("pad_to", 1))
     loader = build_loader(dataset, workers, batch_size=size, collate_fn=padded)
     trainer = build_trainer(plain(settings)["trainer"], out)
@@ -71,20 +74,11 @@ def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) ->
     if single:
         if settings.after is None:
             raise SettingError("before=... needs after=...")
-        after = Path(settings.after)
-        before = None if settings.before is None else Path(settings.before)
-        pair = FramePair(after.stem.removesuffix("_after"), before, after, None)
-        found = Discovery(FramePairs(Path(), [pair]))
+        found = single_pair(settings.before, settings.after)
     else:
-        given = plain(settings.data)
-        found = discover(
-            Path(given["root"]).expanduser(),
-            pairs=given["pairs"],
-            labels=given["labels"],
-            scene=given["scene"],
-            labelled=False,
-        )
-        found.pairs = FramePairs(Path(given["root"]), (replace(pair, label=None) for pair in found.pairs))
+        root = Path(settings.data.root).expanduser()
+        found = discover(root, pairs=settings.data.pairs, labelled=False)
+        found.pairs = FramePairs(root, (replace(pair, label=None) for pair in found.pairs))
     report = check(found, detector.names, needs_frames=detector.comparison.diff.needs_frames)
     on_error = OnError(settings.data.on_error or trained["on_error"])
     return report.accept(settings.data.root or "the pair", on_error)[: settings.data.subset]

@@ -14,7 +14,8 @@ from detr_diff.choices import Cache
 from detr_diff.compose import compose, plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError, UserError
-from detr_diff.launch import launched
+from detr_diff.grammar import quoted
+from detr_diff.launch import launched, processes
 from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
@@ -45,7 +46,7 @@ from detr_diff.training.status_callback import StatusCallback
 from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
-from detr_diff.verbs.bounds import require_bounds, require_whole_training
+from detr_diff.verbs.bounds import require_bounds, require_validation, require_whole_training
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan, symmetric_setting, take_both_frames
 from detr_diff.verbs.places import advise_on_places, require_places
 
@@ -109,6 +110,9 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     data.setup()
     data.require("train", "val")
     _require_objects(data, settings.checkpoint.monitor)
+    given = plain(settings)["trainer"]
+    sizes = [stage.batch_size for stage in plan.stages for _ in range(stage.epochs)][: given["max_epochs"]]
+    require_validation(given, [data.train_batches(size, processes(given)) for size in sizes])
     require_places(detector, data, "train", "val", "test")
     data.fill_cache("train", "val", "test")
     if symmetric := symmetric_setting(detector):
@@ -142,7 +146,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         trainer.strategy.barrier()
         if not best.exists():
             raise UserError(f"training ended without a validation, so there is no {best}")
-        detector.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
+        detector.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
         figures = evaluate(trainer, detector, data, final)
         # In every process: what they have is gathered.
         results = Results.of(detector, data.datasets[final], figures, settings.bootstrap, settings.seed)
@@ -246,7 +250,8 @@ def _keep_config(settings: DictConfig, path: Path, resumed: bool) -> None:
         keys = old.keys() | new.keys()
         if new.keys() - old.keys():
             # A setting that is newer than the run: it was as its default is. Stages have names of their own.
-            defaults = _flat(compose("train", [f"data.root={settings.data.root}"]))
+            same = [f"data.root={quoted(settings.data.root)}", f"seed={settings.seed}"]
+            defaults = _flat(compose("train", same))
             old = {k: v for k, v in defaults.items() if not k.startswith("stages.")} | old
         for key in sorted(keys):
             if old.get(key) != new.get(key) and not key.startswith(FREE):

@@ -1,7 +1,9 @@
 """Cached frames are those of the uncached road, whatever happens to the cache."""
 
 import os
+import resource
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +237,7 @@ def test_a_killed_job_leaves_whole_shards(root: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("cache", ["disk", "memory"])
 def test_the_size_is_bounded(root: Path, cache: str, caplog: pytest.LogCaptureFixture) -> None:
     data = module(root, cache, cache_gb=100_000 / 1e9)
-    assert "data.cache_gb is too small" in caplog.text
+    assert "no room (data.cache_gb, or the disk)" in caplog.text
     assert 0 < sum(path.stat().st_size for path in (root.parent / "cache").rglob("*.bin")) <= 100_000 or (
         cache == "memory"
     )
@@ -291,3 +293,24 @@ def test_two_jobs_take_turns(tmp_path: Path) -> None:
         assert first.store(shard) is not None
     with second.filling():
         assert [own.keys.tolist() for _, own in second.shards()] == [[3]]
+
+
+def test_a_full_disk_leaves_frames_out(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # a real failure to write, of half a shard
+    try:
+        data = module(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cannot be written: " in caplog.text
+    assert "pairs are not cached" in caplog.text
+    assert not list((root.parent / "cache").rglob("*.tmp"))
+    assert not list((root.parent / "cache").rglob("*.bin"))
+    assert_same(module(root, "off").datasets["train"], data.datasets["train"])
+
+
+def test_many_jobs_begin_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        caches = list(pool.map(lambda _: DiskCache(tmp_path, {"size": 1}, 10_000), range(200)))
+    assert {cache.folder for cache in caches} == {caches[0].folder}
+    assert [path.name for path in caches[0].folder.iterdir()] == ["recipe.json"]

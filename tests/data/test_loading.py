@@ -1,8 +1,9 @@
 """How far loading processes go ahead."""
 
 import pytest
+import torch
 
-from detr_diff.data.loading import build_loader
+from detr_diff.data.loading import build_loader, cores, worker_count
 
 
 @pytest.mark.parametrize(
@@ -11,3 +12,12 @@ from detr_diff.data.loading import build_loader
 def test_all_workers_together_load_a_window_ahead(workers: int, ahead: int, each: int | None) -> None:
     loader = build_loader([0] * 8, workers, ahead)
     assert (loader.num_workers, loader.prefetch_factor) == (workers, each)
+
+
+def test_a_gpu_gets_processes_that_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    for gpu, said, expected in ((True, None, min(8, cores())), (False, None, 0), (True, 0, 0), (False, 3, 3)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        assert worker_count(said) == expected
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores()))
+    assert worker_count(None) == 1

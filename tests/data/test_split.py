@@ -4,10 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detr_diff.choices import SplitBy
+from detr_diff.choices import Diff, SplitBy
+from detr_diff.compose import compose
+from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.data.diff import Comparison
 from detr_diff.data.frame_pair import FramePair
 from detr_diff.data.split import split_pairs, subset
 from detr_diff.errors import SettingError
+from detr_diff.grammar import quoted
+from detr_diff.model.threshold_blobs import unprocessed
 
 
 def pairs(count: int, scenes: int = 0, split: str | None = None) -> list[FramePair]:
@@ -92,3 +97,26 @@ def test_a_subset_is_stable() -> None:
     assert subset(names, 60, 0) == list(range(50))
     kept = {names[i] for i in chosen} & {f"p{i}" for i in subset([*names, "new"], 10, 0)}
     assert len(kept) >= 9
+
+
+def test_a_division_may_stay_while_the_seed_varies(data_root: Path) -> None:
+    """As in a sweep over seeds, whose runs are then compared on common pairs."""
+
+    def division(*words: str) -> dict[str, list[str]]:
+        settings = compose("train", [f"data.root={quoted(str(data_root))}", "data.split_by=pair", *words])
+        chosen = {key: settings.data[key] for key in ("split_by", "split_seed", "val", "test")}
+        chosen["split_by"] = str(chosen["split_by"])
+        comparison = Comparison(Diff.abs)
+        data = MovedObjectDataModule(
+            str(data_root),
+            ["person", "car", "bicycle"],
+            unprocessed(),
+            comparison,
+            seed=settings.seed,
+            **chosen,
+        )
+        data.setup()
+        return {split: [pair.pair.name for pair in data.datasets[split].pairs] for split in ("train", "val")}
+
+    assert division("seed=0") != division("seed=1")
+    assert division("seed=0") == division("seed=1", "data.split_seed=0")

@@ -41,6 +41,7 @@ class Trial:
         chosen: Collection[str] | None = None,
     ) -> None:
         self.detector = copy.deepcopy(detector).to(device)
+        self.detector.average = None  # it follows the steps of a training alone
         self.device = torch.device(device)
         self.batch = detector.transfer_batch_to_device(samples, self.device, 0)
         self.shares = shares

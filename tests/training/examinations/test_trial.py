@@ -1,5 +1,6 @@
 """A trial leaves everything as it was, and counts memory right."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from detr_diff.data.batch import Samples, collate
 from detr_diff.training.detector import Detector
+from detr_diff.training.ema import WeightAverage
 from detr_diff.training.examinations.cost import predict_memory
 from detr_diff.training.examinations.input_images import measure_input
 from detr_diff.training.examinations.memorising import memorise
@@ -49,6 +51,16 @@ def test_the_model_and_the_random_numbers_stay(detector: Detector, samples: Samp
         assert torch.equal(value, before[name]), name
     # And each begins at the same start.
     assert trial.losses(lambda step: 1e-3, 5) == losses
+
+
+def test_the_weights_that_learn_are_judged_and_not_their_average(
+    samples: Samples, detector: Detector
+) -> None:
+    averaged = copy.deepcopy(detector)
+    averaged.average = WeightAverage(averaged.detr, 0.999)
+    trial = Trial(averaged, samples, shares(), 2)
+    assert trial.detector.evaluated is trial.detector.detr
+    assert averaged.evaluated is not averaged.detr
 
 
 def test_frozen_blocks_stay_frozen(detector: Detector, samples: Samples) -> None:
