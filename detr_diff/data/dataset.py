@@ -21,7 +21,7 @@ from detr_diff.data.diff import Comparison, diff_image
 from detr_diff.data.disturbance import Disturbing
 from detr_diff.data.frame_cache import FrameCache, Frames
 from detr_diff.data.image import REDUCED, read_image
-from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
+from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.registration import align
 from detr_diff.data.resizing import ImageProcessor, input_size, resized
 from detr_diff.data.sampler import SampleKey, seed_for
@@ -88,8 +88,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         """
         epoch, index, padding = key if isinstance(key, tuple) else SampleKey(0, key)
         frames = self._frames(index)
-        pair = self.pairs[index]
-        sample = self._sample(pair, frames.pixels)
+        sample = self._sample(index, frames.pixels)
         if self.strength != NO_AUGMENTATION:
             generator = torch.Generator().manual_seed(seed_for(self.seed, epoch, index))
             full = self.max_objects is not None and len(sample.boxes) >= self.max_objects
@@ -101,7 +100,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
                 donor=None if full else partial(self._donor, generator),
             )
         image = self._compare(sample.frames)
-        target = self._target(pair, sample, index, padding, frames.aligned)
+        target = self._target(sample, index, padding, frames.aligned)
         return image, target
 
     def target(self, key: SampleKey | int, aligned: bool) -> Target:
@@ -112,26 +111,20 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             aligned: Whether its frames could be aligned.
         """
         _, index, padding = key if isinstance(key, tuple) else SampleKey(0, key)
-        pair = self.pairs[index]
-        return self._target(pair, self._sample(pair, torch.empty(0)), index, padding, aligned)
+        return self._target(self._sample(index, torch.empty(0)), index, padding, aligned)
 
-    def _target(
-        self,
-        pair: LabelledPair,
-        sample: Sample,
-        index: int,
-        padding: bool,
-        aligned: bool,
-    ) -> Target:
-        _require_boxes(sample.boxes, self.max_objects, pair.pair.name)
+    def _target(self, sample: Sample, index: int, padding: bool, aligned: bool) -> Target:
+        if (wrong := _wrong_boxes(sample.boxes, self.max_objects)) is not None:
+            raise UserError(f"{self.pairs[index].pair.name}: {wrong}")
         target = {
             "boxes": sample.boxes,
             "class_labels": sample.class_labels,
             "places": sample.places,
             "objects": sample.objects,
-            "size": torch.tensor([pair.height, pair.width]),
-            "index": torch.tensor([index]),
-            "padding": torch.tensor([padding]),
+            # By NumPy: torch makes a tensor of a list in a multiple of the time.
+            "size": torch.from_numpy(self.pairs.size(index)),
+            "index": torch.from_numpy(np.array([index])),
+            "padding": torch.from_numpy(np.array([padding])),
         }
         if self.comparison.registers:
             target["aligned"] = torch.tensor([aligned])
@@ -214,14 +207,14 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         kept = self.cache.get(index) if self.cache is not None else None
         return self.prepare(index) if kept is None else kept
 
-    def _sample(self, pair: LabelledPair, frames: Tensor) -> Sample:
-        labels = pair.labels
+    def _sample(self, index: int, frames: Tensor) -> Sample:
+        labels = self.pairs.labels(index)
         columns = (labels.boxes, labels.class_labels, labels.places, labels.objects)
         return Sample(frames, *map(torch.from_numpy, columns))
 
     def _donor(self, generator: torch.Generator) -> Sample:
         index = int(torch.randint(len(self.pairs), (), generator=generator))
-        return self._sample(self.pairs[index], self._frames(index).pixels)
+        return self._sample(index, self._frames(index).pixels)
 
     def _read(self, index: int, reduction: int = 1) -> tuple[Tensor | None, Tensor]:
         """Before (None of a ready diff image) and after, uint8 [3, H, W]."""
@@ -239,13 +232,14 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
         return diff_image(before, after, self.comparison.diff, self.comparison.light_compensation)
 
 
-def _require_boxes(boxes: Tensor, most: int | None, name: str) -> None:
-    """Refuse what a loss would take without a word: boxes that are none, and more than queries."""
+def _wrong_boxes(boxes: Tensor, most: int | None) -> str | None:
+    """What a loss would take without a word: boxes that are none, and more than queries; None: all is well."""
     values = boxes.numpy()  # a fifth of the time for so few; no comparison is true of what is no number
     good = (values >= 0) & (values <= 1)
     good[:, 2:] &= values[:, 2:] > 0
     if not good.all():
         wrong = [round(value, 6) for value in values[~good.all(1)][0].tolist()]
-        raise UserError(f"{name}: box {wrong} (cx, cy, w, h): numbers from 0 to 1, w and h above 0")
-    if most is not None and len(boxes) > most:
-        raise UserError(f"{name}: {len(boxes)} objects, but only {most} queries")
+        return f"box {wrong} (cx, cy, w, h): numbers from 0 to 1, w and h above 0"
+    return (
+        f"{len(boxes)} objects, but only {most} queries" if most is not None and len(boxes) > most else None
+    )

@@ -19,6 +19,7 @@ from uuid import uuid4
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from detr_diff.data.frame_cache import Shard
 
@@ -119,9 +120,10 @@ class DiskCache:
         return True
 
 
-def _map(pixels: Path) -> np.memmap:
-    # Copy on write: torch takes no memory that is read-only, and the file must stay as it is.
-    return np.memmap(pixels, np.uint8, "c")
+def _map(pixels: Path) -> npt.NDArray[np.uint8]:
+    # Copy on write: torch takes no memory that is read-only, and the file must stay as it is. A plain
+    # array, whose parts are had sooner than those of a np.memmap.
+    return np.asarray(np.memmap(pixels, np.uint8, "c"))
 
 
 def _remove(index: Path) -> None:

@@ -1,5 +1,6 @@
 """Frames that are ready to be augmented and compared, kept as uint8."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -77,7 +78,7 @@ class FrameCache:
         shard, entry = self._shards[number], int(self._entry[index])
         shape = shard.shapes[entry].tolist()
         start = int(shard.starts[entry])
-        pixels = shard.pixels[start : start + int(np.prod(shape))].reshape(shape)
+        pixels = shard.pixels[start : start + math.prod(shape)].reshape(shape)
         return Frames(torch.from_numpy(pixels), bool(shard.aligned[entry]))
 
     def missing(self) -> npt.NDArray[np.int64]:

@@ -60,15 +60,23 @@ class LabelledPairs(Sequence[LabelledPair]):
     def __getitem__(self, index: "int | slice") -> "LabelledPair | LabelledPairs":
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
+        height, width = self.size(index).tolist()
+        return LabelledPair(self.pairs[int(self.rows[index])], self.labels(index), height, width)
+
+    def labels(self, index: int) -> Labels:
+        """The objects of a pair; most of the time that a pair takes goes to the paths of its files."""
         row = int(self.rows[index])
         own = slice(int(self.box_ends[row]), int(self.box_ends[row + 1]))
-        labels = Labels(
+        return Labels(
             self.class_labels[own].astype(np.int64),
             self.boxes[own].copy(),
             self.places[own].astype(np.int64),
             self.objects[own].astype(np.int64),
         )
-        return LabelledPair(self.pairs[row], labels, int(self.sizes[row, 0]), int(self.sizes[row, 1]))
+
+    def size(self, index: int) -> npt.NDArray[np.int64]:
+        """Height and width of a pair, int64 [2]."""
+        return self.sizes[int(self.rows[index])].astype(np.int64)
 
     def frame_pairs(self) -> FramePairs:
         """The pairs without their objects."""
