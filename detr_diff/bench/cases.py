@@ -12,7 +12,8 @@ from detr_diff.choices import Cache
 Frame = tuple[int, int]  # width and height
 # Steps of a turn, and before the first: so many until a compiler has seen all shapes. A GPU's are short.
 STEPS, WARM = {"cpu": 2, "cuda": 30}, {"cpu": 4, "cuda": 10}
-PASSES = 4  # over the samples, in a turn of loading; a few milliseconds alone would be mostly the first look
+# Over the samples, in a turn of loading; a few milliseconds alone would be what else the machine does.
+PASSES, WARM_PASSES = 4, 64
 PREDICTIONS = 100  # of an image, where metrics are measured alone
 
 
@@ -162,7 +163,8 @@ def loading(options: Options) -> Iterator[Measurement]:
             options.network, task="loading", data=data, size=dict(size), cache=str(Cache.off), passes=PASSES
         )
         jobs.pop("tuned", None)  # one sample is the same to it
-        jobs["ours, warm"] = {**jobs["ours"], "cache": str(Cache.disk)}
+        passes = PASSES if options.short else WARM_PASSES
+        jobs["ours, warm"] = {**jobs["ours"], "cache": str(Cache.disk), "passes": passes}
         lines = [
             Line(f"{name}, no cache", "sample", 1, key="normalised"),
             Line(f"{name}, warm cache", "sample", 1, side="ours, warm", key="loaded"),
