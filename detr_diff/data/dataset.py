@@ -240,6 +240,6 @@ def _wrong_boxes(boxes: Tensor, most: int | None) -> str | None:
     if not good.all():
         wrong = [round(value, 6) for value in values[~good.all(1)][0].tolist()]
         return f"box {wrong} (cx, cy, w, h): numbers from 0 to 1, w and h above 0"
-    return (
-        f"{len(boxes)} objects, but only {most} queries" if most is not None and len(boxes) > most else None
-    )
+    if most is not None and len(boxes) > most:
+        return f"{len(boxes)} objects, but only {most} queries"
+    return None
