@@ -95,6 +95,11 @@ def train_job(settings: DictConfig) -> float | None:
         from detr_diff.training.run import best_score
 
         return best_score(folder / "checkpoints" / "last.ckpt")
+    except SystemExit as error:
+        # Lightning turns one into the other.
+        raise Stopped(
+            error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
+        ) from error
     except Exception as error:
         if not sweep or getattr(error, "exit_code", 1) == STOPPED:
             raise Stopped(error) from error
@@ -132,7 +137,7 @@ def guarded(settings: DictConfig, folder: Path, group: str | None) -> float:
 class Stopped(BaseException):
     """Carries an error past Hydra, which would print its own traceback and exit."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
 

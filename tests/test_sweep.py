@@ -1,5 +1,9 @@
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +15,7 @@ import yaml
 
 from detr_diff.training.metrics_file import read_metrics
 from detr_diff.training.run_logger import build_loggers
-from tests.conftest import TINY
+from tests.conftest import ROOT, TINY
 from tests.wandb_file import OfflineRun
 
 
@@ -52,6 +56,27 @@ def test_a_sweep_has_one_folder_whatever_its_jobs_are_called(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
     again = cli("train", "--multirun", *words, "run_name=a,b")
     assert (again.code, "never overwritten" in again.err) == (2, True)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("sweep", [(), ("--multirun", "seed=1,2")])
+def test_control_c_ends_it_with_a_word(sweep: tuple[str, ...], data_root: Path, tmp_path: Path) -> None:
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "stages.second.epochs=500", *sweep]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "detr_diff", "train", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folder = tmp_path / "train" / ("0" if sweep else "")
+    while not (folder / "checkpoints/last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said.splitlines()[-1]) == (130, "detr-diff: interrupted")
+    assert "Traceback" not in said
+    assert json.loads((folder / "status.json").read_text())["state"] == "stopped"
 
 
 @pytest.mark.exhaustive
