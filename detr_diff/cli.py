@@ -87,7 +87,7 @@ def _run(words: list[str]) -> int:
         return 0
     verb, rest = _verb(words)
     if any(word in ("-h", "--help") for word in rest):
-        print(_verb_help(verb, dict(word.split("=", 1) for word in rest if "=" in word)))
+        print(_verb_help(verb, rest))
         return 0
     sweep = any(word in ("-m", "--multirun") for word in rest)
     rest = [word for word in rest if word not in ("-m", "--multirun")]
@@ -157,19 +157,25 @@ def _quoted_items(word: str, key: str) -> str:
 
 def _overrides(words: list[str]) -> list[str]:
     """`--config-dir DIR` as the override that it stands for; other flags are unknown."""
-    overrides = []
-    rest = iter(words)
-    for word in rest:
-        if word.startswith("--config-dir"):
-            folder = word.partition("=")[2] or next(rest, "")
-            if not os.path.isdir(folder):
-                raise SettingError(f"--config-dir {folder}: no such folder")
-            overrides.append(f"hydra.searchpath=['file://{os.path.abspath(folder)}']")
-        elif word.startswith("-"):
-            raise SettingError(f"{word}: unknown flag, {nearest(word, FLAGS)}")
-        else:
-            overrides.append(word)
-    return overrides
+    folder, words = _config_dir(words)
+    if flag := next((word for word in words if word.startswith("-")), None):
+        raise SettingError(f"{flag}: unknown flag, {nearest(flag, FLAGS)}")
+    return words if folder is None else [*words, f"hydra.searchpath=['file://{folder}']"]
+
+
+def _config_dir(words: list[str]) -> tuple[str | None, list[str]]:
+    """The folder of `--config-dir DIR` or `--config-dir=DIR`, and the other words."""
+    place = next(
+        (place for place, word in enumerate(words) if word.partition("=")[0] == "--config-dir"), None
+    )
+    if place is None:
+        return None, words
+    _, joined, folder = words[place].partition("=")
+    after = place + 1 if joined else place + 2
+    folder = folder if joined else "".join(words[place + 1 : after])
+    if not os.path.isdir(folder):
+        raise SettingError(f"--config-dir {folder}: no such folder")
+    return os.path.abspath(folder), words[:place] + words[after:]
 
 
 def _help() -> str:
@@ -179,10 +185,12 @@ def _help() -> str:
     return "\n".join(lines)
 
 
-def _verb_help(verb: str, chosen: dict[str, str]) -> str:
+def _verb_help(verb: str, words: list[str]) -> str:
     from detr_diff.help import verb_help
 
-    return verb_help(verb, VERBS[verb], GROUPS.get(verb, ()), FOLDERS.get(verb), chosen)
+    folder, words = _config_dir(words)
+    chosen = dict(word.split("=", 1) for word in words if "=" in word)
+    return verb_help(verb, VERBS[verb], GROUPS.get(verb, ()), FOLDERS.get(verb), chosen, folder)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -57,7 +58,7 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
     sys.argv = ["detr-diff", *overrides, *one_folder]
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
     try:
-        main(train_job)()
+        main(partial(train_job, group=settings.run_name if sweep else None))()
     except Stopped as stopped:
         raise stopped.error from None
     except SystemExit as stopped:
@@ -73,19 +74,22 @@ def has_results(folder: Path) -> bool:
     return any(any(folder.glob(f"{level}{p}")) for level in ("", "[0-9]*/") for p in patterns)
 
 
-def train_job(settings: DictConfig) -> float | None:
+def train_job(settings: DictConfig, group: str | None) -> float | None:
     """One training job in the folder that Hydra made for it.
 
     A failure leaves traceback.txt there. Alone, the job raises; in a multirun it returns nan, so
     that the other jobs run and a sweeper sees a value that is not a number. A signal to stop
     stops the multirun too.
+
+    Args:
+        settings: Of the job.
+        group: Name of the multirun.
     """
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
         (folder / OVERRIDES).write_text("\n".join(job.overrides.task) + "\n", encoding="utf-8")
-    group = Path(job.sweep.dir).name if sweep else None
     try:
         OmegaConf.resolve(settings)
         count = processes(settings.trainer)

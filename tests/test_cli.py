@@ -57,7 +57,7 @@ def test_help_explains_every_setting(cli: Callable) -> None:
         assert len(settings) >= 5
 
 
-def test_help_shows_the_settings_of_what_is_chosen(cli: Callable) -> None:
+def test_help_shows_the_settings_of_what_is_chosen(cli: Callable, tmp_path: Path) -> None:
     plain = cli("train", "--help").out
     assert "project: detr_diff" not in plain
     assert "A stage: epochs, learn (blocks" in plain  # what a file says of all its settings
@@ -70,6 +70,16 @@ def test_help_shows_the_settings_of_what_is_chosen(cli: Callable) -> None:
     assert "difference: " not in cli("evaluate", "--help").out
     assert "difference: " in cli("evaluate", "model=threshold_blobs", "--help").out
     assert "stages:   # stages=gradual" in cli("doctor", "stages=gradual", "--help").out
+    demo = cli("train", "experiment=demo", "stages=gradual,all", "--help").out
+    assert "experiment:   # experiment=demo" in demo
+    assert "model:   # model=rt_detr_small" in demo  # which the experiment chooses
+    assert "stages:   # stages=gradual" in demo  # and the command line goes before
+    assert cli("evaluate", "model=null", "--help").out == cli("evaluate", "--help").out
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/slow.yaml").write_text("# Mine.\nslowly: {epochs: 7}\n")
+    own = cli("train", "--config-dir", str(tmp_path), "stages=slow", "--help").out
+    assert "\n  slow            Mine.\n" in own
+    assert "slowly: {epochs: 7}" in own
     wrong = cli("train", "logger=wandbb", "--help")
     assert (wrong.code, "logger=wandbb: unknown, did you mean wandb?" in wrong.err) == (2, True)
 

@@ -97,10 +97,8 @@ def test_a_damaged_checkpoint_is_named_and_skipped(run_dir: Path, tmp_path: Path
         newest(tmp_path, said.append)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(
-    data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save, room = torch.save, 3
+def fill_disk_after(checkpoints: int, patched: pytest.MonkeyPatch) -> None:
+    save, room = torch.save, checkpoints
 
     def full(checkpoint: object, file: object) -> None:
         nonlocal room
@@ -109,9 +107,15 @@ def test_a_full_disk_leaves_the_checkpoint_before(
             raise OSError(28, "No space left on device")
         save(checkpoint, file)
 
+    patched.setattr("detr_diff.training.checkpoints.torch.save", full)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listed = words(data_root, tmp_path, "checkpoint.every_n_steps=1", "data.subset=8")
     with monkeypatch.context() as patched:
-        patched.setattr("detr_diff.training.checkpoints.torch.save", full)
+        fill_disk_after(3, patched)
         result = cli(*listed)
     assert result.code == 1
     assert "cannot be written: No space left on device; the checkpoint before it is intact" in result.err
@@ -127,18 +131,9 @@ def test_a_run_goes_on_in_another_folder_and_not_with_other_data(
     data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lightning forgets the best figure where the folder has another path."""
-    save, room = torch.save, 2  # best.ckpt and last.ckpt of the first epoch
-
-    def full(checkpoint: object, file: object) -> None:
-        nonlocal room
-        room -= 1
-        if room < 0:
-            raise OSError(28, "No space left on device")
-        save(checkpoint, file)
-
     data = Path(shutil.copytree(data_root, tmp_path / "data"))
     with monkeypatch.context() as patched:
-        patched.setattr("detr_diff.training.checkpoints.torch.save", full)
+        fill_disk_after(2, patched)  # best.ckpt and last.ckpt of the first epoch
         assert cli(*words(data, tmp_path / "here")).code == 1
     (tmp_path / "here").rename(tmp_path / "there")
     folder = tmp_path / "there/train/checkpoints"

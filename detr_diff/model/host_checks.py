@@ -12,11 +12,11 @@ it knows how many there are. Told the number, the search waits for nothing.
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 
@@ -35,20 +35,29 @@ def leave_checks_out(detr: nn.Module) -> None:
 def _unchecked(layer: Any) -> Any:
     # A class, as FSDP does it: what checkpoints gradients then runs the whole of it again.
     def forward(self: nn.Module, *arguments: Any, **named: Any) -> Any:
-        with _Unchecked():
+        with _Instead(torch.isfinite, _Finite):
             return layer.forward(self, *arguments, **named)
 
     return type(layer.__name__, (layer,), {"forward": forward})
 
 
 class _Finite:
-    """What a check is told."""
+    """What a check is told of a tensor."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        pass
 
     def all(self) -> bool:
         return True
 
 
-class _Unchecked(TorchFunctionMode):
+class _Instead(TorchFunctionMode):
+    """Calls something else instead of one function of torch."""
+
+    def __init__(self, asked: Callable[..., Any], answer: Callable[..., Any]) -> None:
+        super().__init__()
+        self.asked, self.answer = asked, answer
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -56,7 +65,7 @@ class _Unchecked(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        return _Finite() if func is torch.isfinite else func(*args, **(kwargs or {}))
+        return (self.answer if func is self.asked else func)(*args, **(kwargs or {}))
 
 
 MAKES_QUERIES = "get_contrastive_denoising_training_group"
@@ -77,24 +86,7 @@ def _counted(search: Callable[..., Any]) -> Callable[..., Any]:
         counts = [len(target["class_labels"]) for target in targets]
         # As many groups as there is room for, with a query for each object in each.
         groups = max(1, num_denoising_queries // max(1, *counts))
-        with _Counted(groups * sum(counts)):
+        with _Instead(torch.nonzero, partial(torch.nonzero_static, size=groups * sum(counts))):
             return search(targets, *given, num_denoising_queries=num_denoising_queries, **named)
 
     return make
-
-
-class _Counted(TorchFunctionMode):
-    def __init__(self, found: int) -> None:
-        super().__init__()
-        self.found = found
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func is torch.nonzero:
-            return torch.nonzero_static(*args, size=self.found)
-        return func(*args, **(kwargs or {}))

@@ -168,7 +168,7 @@ class ResumeCheckpoint(Checkpoint):
             )
             raise SettingError(
                 f"resume=true: the run began with {began} pairs, now there are {have}; stages would begin "
-                "at other steps; begin a new run with its weights (model.pretrained=)"
+                f"at other steps; begin a new run with its weights, model.pretrained={self.folder / LAST}"
             )
 
     def _validates(self, trainer: Trainer) -> bool:

@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from detr_diff.errors import SettingError, nearest
 
 
-def is_loss(figure: str) -> bool:
+def less_is_better(figure: str) -> bool:
     """Whether less of a figure is better: val/loss, val/loss_giou, val/cardinality_error."""
     name = figure.rpartition("/")[2]
     return name.startswith("loss") or name.endswith("_error")
@@ -30,7 +30,7 @@ class MonitorGuard(Callback):
                 known = [figure for figure in figures if figure.startswith("val/")]
                 raise SettingError(f"{setting}={name}: not a figure of validation, {nearest(name, known)}")
             # The short one may have seen no objects; a loss may come back from what is no number.
-            lasting = not trainer.sanity_checking and not is_loss(name)
+            lasting = not trainer.sanity_checking and not less_is_better(name)
             if lasting and math.isnan(float(figures[name])):
                 raise SettingError(
                     f"{setting}={name}: not a number after epoch {trainer.current_epoch}, so no checkpoint "

@@ -21,7 +21,7 @@ def moved_objects(
     """What a detector finds in one pair, as `detr-diff predict` does.
 
     Args:
-        detector: As `load_detector` gives it, on any device.
+        detector: As `load_detector` gives it, on any device; it is put into evaluation mode.
         before: The earlier frame, a file; None: `after` is a ready diff image.
         after: The later frame, a file.
         threshold: The lowest score; None: the one chosen on validation.

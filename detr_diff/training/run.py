@@ -22,7 +22,7 @@ from detr_diff.evaluation.score_sweep import Sweep
 from detr_diff.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, ResumeCheckpoint
 from detr_diff.training.detector import Detector
 from detr_diff.training.kept_prefix import KeptPrefix
-from detr_diff.training.monitor_guard import is_loss
+from detr_diff.training.monitor_guard import less_is_better
 from detr_diff.training.overlay_callback import OverlayCallback
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stop import Stop
@@ -130,7 +130,7 @@ def training_callbacks(
         images: See OverlayCallback.
         stop: See Stop.
     """
-    mode = "min" if is_loss(monitor) else "max"
+    mode = "min" if less_is_better(monitor) else "max"
     folder = run_dir / "checkpoints"
     return [
         StagedFinetuning(run_dir, stage_monitor, min_delta),

@@ -9,7 +9,7 @@ from lightning import Callback, Trainer
 from detr_diff.model.blocks import let_learn
 from detr_diff.model.families import ALIASES
 from detr_diff.text import render
-from detr_diff.training.monitor_guard import is_loss
+from detr_diff.training.monitor_guard import less_is_better
 from detr_diff.training.schedule_figure import Span as StageSpan
 from detr_diff.training.schedule_figure import draw_schedule, drawn_steps
 from detr_diff.training.stage_tables import (
@@ -90,7 +90,7 @@ class StagedFinetuning(Callback):
         trainer.should_stop = trainer.should_stop or trainer.current_epoch + 1 >= pl_module.timeline.epochs
 
     def _decide(self, detector: Any) -> None:
-        sign = -1.0 if is_loss(self.monitor) else 1.0
+        sign = -1.0 if less_is_better(self.monitor) else 1.0
         detector.ended = ended_early(detector.plan.stages, self.validations, sign, self.min_delta)
 
     def _apply(self, trainer: Trainer, detector: Any) -> Span:

@@ -49,9 +49,8 @@ def run(settings: DictConfig) -> int:
     dataset = MovedObjectDataset(pairs, detector.comparison, detector.processor)
     given = {key: value for key, value in plain(settings.data).items() if value is not None}
     size, workers = ({**trained, **given}[key] for key in ("batch_size", "num_workers"))
-    workers = min(
-        worker_count(workers), len(dataset) // size
-    )  # one batch is loaded before a process has started
+    # One batch is loaded before a process has started.
+    workers = min(worker_count(workers), len(dataset) // size)
     padded = partial(collate, multiple=trained.get("pad_to", 1))
     loader = build_loader(dataset, workers, batch_size=size, collate_fn=padded)
     trainer = build_trainer(plain(settings)["trainer"], out)
