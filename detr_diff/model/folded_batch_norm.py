@@ -39,8 +39,8 @@ def fold_batch_norms(detr: Any) -> int:
     for conv, norm in pairs:
         conv.forward = partial(_convolve, conv, norm)
         norm.forward = partial(_activate, norm)
-    after = _features(detr, encoder)
-    if not all(_alike(*levels) for levels in zip(before, after, strict=True)):
+    after = backbone_features(detr, encoder)
+    if not all(alike(*levels) for levels in zip(before, after, strict=True)):
         # The output of a convolution goes elsewhere, too.
         log.info("the batch norm of this backbone cannot be folded into its convolutions")
         for module in (module for pair in pairs for module in pair):
@@ -67,7 +67,7 @@ def _follow(detr: Any, encoder: Any, norms: list[Any]) -> tuple[list[Tensor], li
     hooks = [conv.register_forward_hook(convolved) for conv in convs]
     hooks += [norm.register_forward_pre_hook(normalised) for norm in norms]
     try:
-        features = _features(detr, encoder)
+        features = backbone_features(detr, encoder)
     finally:
         for hook in hooks:
             hook.remove()
@@ -75,7 +75,8 @@ def _follow(detr: Any, encoder: Any, norms: list[Any]) -> tuple[list[Tensor], li
 
 
 @torch.no_grad()
-def _features(detr: Any, encoder: Any) -> list[Tensor]:
+def backbone_features(detr: Any, encoder: Any) -> list[Tensor]:
+    """What a backbone makes of an image that is always the same, a level each."""
     weight = next(detr.parameters())
     shape = (1, detr.config.backbone_config.num_channels, SIZE, SIZE)
     # No order in it, and no draw from the global generator.
@@ -84,7 +85,8 @@ def _features(detr: Any, encoder: Any) -> list[Tensor]:
     return [features for features, _ in encoder(image, mask)]
 
 
-def _alike(ours: Tensor, theirs: Tensor) -> bool:
+def alike(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether features are the same up to rounding."""
     return torch.allclose(ours, theirs, rtol=0, atol=1e-3 * float(theirs.abs().max()))
 
 
