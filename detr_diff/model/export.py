@@ -13,7 +13,7 @@ def save_pretrained(detr: Any, architecture: Architecture, processor: Any, folde
     """Write weights, configuration and image processor, for `from_pretrained` of transformers.
 
     What it takes is the diff image, [B, C, H, W]. The weights are read back and the features compared:
-    transformers makes frozen batch norms of all of timm's, and forgets the activations that some of them hold.
+    transformers makes frozen batch norms of all of timm's, without the activations that some hold.
 
     Args:
         detr: The model; it is put into evaluation mode.
