@@ -3,11 +3,11 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 from detr_diff import __version__
 from detr_diff.errors import SettingError, UserError, nearest
 from detr_diff.grammar import literal, quoted
+from detr_diff.verbs import module_of
 
 VERBS = {
     "train": "train a DETR on frame pairs, evaluate it, write runs/<run_name>/",
@@ -31,6 +31,8 @@ GROUPS = {
 FOLDERS = {"compare": "runs"}
 # A list of these settings holds settings of its own, as ours=[data.num_workers=1,compile=inductor].
 SETTINGS = {"bench": "ours"}
+# Their numbers are looked at before anything heavy is imported.
+BOUNDED = ("train", "doctor")
 FLAGS = ("--help", "--multirun", "--config-dir")
 USAGE = "usage: detr-diff <verb> [key=value ...]"
 
@@ -103,12 +105,15 @@ def _run(words: list[str]) -> int:
     if sweep and verb != "train":
         raise SettingError(f"--multirun: only train can sweep, not {verb}")
     require_paths(settings)
+    if verb in BOUNDED:
+        from detr_diff.verbs.bounds import require_bounds
+
+        require_bounds(settings)
     if verb == "train":
         from detr_diff.sweep import run_jobs
 
         return run_jobs(settings, overrides, sweep)
-    module = import_module(f"detr_diff.verbs.{verb.replace(' ', '_')}")
-    return int(module.run(settings))
+    return int(module_of(verb).run(settings))
 
 
 def _verb(words: list[str]) -> tuple[str, list[str]]:

@@ -21,6 +21,7 @@ from detr_diff.grammar import quoted
 from detr_diff.help import CONF
 from detr_diff.launch import STOPPED, launch, launched, processes
 from detr_diff.text import render
+from detr_diff.verbs import module_of
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +129,7 @@ def guarded(settings: DictConfig, folder: Path, group: str | None) -> float:
     (folder / TRACEBACK).unlink(missing_ok=True)
     try:
         with status:
-            from detr_diff.verbs.train import train
-
-            return train(settings, folder, group, status)
+            return float(module_of("train").train(settings, folder, group, status))
     except Exception as error:
         if getattr(error, "exit_code", 1) != STOPPED:
             (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")

@@ -1,9 +1,7 @@
 """Where prepared frames are kept, and how the cache of a data set is filled."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from detr_diff.choices import Cache
+from detr_diff.data.ahead import ahead, threads
 from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.frame_cache import FrameCache, Frames, Shard, pack
-from detr_diff.data.loading import cores
 from detr_diff.data.progress import progress
 from detr_diff.errors import SettingError
 
@@ -113,15 +111,6 @@ def _prepared(dataset: MovedObjectDataset, rows: Sequence[int]) -> Iterator[Fram
     By threads: decoding and resizing let go of Python's lock, and nothing has to be copied between
     processes.
     """
-    threads = cores()
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Frames]] = deque()
-        try:
-            for row in rows:
-                waiting.append(pool.submit(dataset.prepare, row))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with threads() as pool:
+        for _, frames in ahead(rows, lambda row: pool.submit(dataset.prepare, row)):
+            yield frames.result()

@@ -3,21 +3,21 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from detr_diff.choices import OnError
+from detr_diff.data.ahead import ahead, threads
 from detr_diff.data.discovery import Discovery
 from detr_diff.data.frame_pair import FramePair
 from detr_diff.data.image import digest, inspect_image
-from detr_diff.data.labelled_pairs import LabelColumns, LabelledPair, LabelledPairs
+from detr_diff.data.labelled_pairs import LabelColumns, LabelledPairs
 from detr_diff.data.labels import NO_LABELS, Labels, read_labels
 from detr_diff.data.problem import Problem
 from detr_diff.data.progress import progress
 from detr_diff.errors import UserError
-
-__all__ = ["CheckReport", "DataError", "LabelledPair", "check"]
 
 log = logging.getLogger(__name__)
 
@@ -81,29 +81,25 @@ def check(
     """
     problems = list(found.problems)
     spoilt = {problem.pair for problem in problems if problem.pair}
-    inspect, content_of = lru_cache(REMEMBERED)(inspect_image), lru_cache(REMEMBERED)(digest)
     columns = LabelColumns(found.pairs)
-    for pair in progress(found.pairs, "checking the data", len(found.pairs)):
-        labels, new = _labels(pair, names, max_objects)
-        sizes = []
-        for path in pair.frames:
-            size = inspect(path)
-            if isinstance(size, str):
-                new.append(Problem(path, 0, size))
+    with threads() as pool:
+        inspect = lru_cache(REMEMBERED)(lambda path: pool.submit(inspect_image, path))
+        content_of = lru_cache(REMEMBERED)(lambda path: pool.submit(digest, path))
+
+        def begin(pair: FramePair) -> tuple[list[Future[tuple[int, int] | str]], list[Future[bytes]]]:
+            return [*map(inspect, pair.frames)], [*map(content_of, pair.frames)] if contents else []
+
+        shown = progress(found.pairs, "checking the data", len(found.pairs))
+        for pair, (inspected, digests) in ahead(shown, begin):
+            labels, new = _labels(pair, names, max_objects)
+            size, of_frames = _frames(pair, [future.result() for future in inspected], needs_frames)
+            new += of_frames
+            problems += [replace(problem, pair=pair.name) for problem in new]
+            if new or pair.name in spoilt:
+                columns.skip()
             else:
-                sizes.append(size)
-        if len(sizes) == 2 and sizes[0] != sizes[1]:
-            (h0, w0), (h1, w1) = sizes
-            message = f"{w1}x{h1} pixels, but its before frame has {w0}x{h0}"
-            new.append(Problem(pair.after, 0, message))
-        if needs_frames and pair.before is None:
-            message = "a ready diff image, but this diff needs both frames; use data.diff=abs"
-            new.append(Problem(pair.after, 0, message))
-        problems += [replace(problem, pair=pair.name) for problem in new]
-        if new or pair.name in spoilt:
-            columns.skip()
-        else:
-            columns.append(labels, sizes[0], content(map(content_of, pair.frames)) if contents else 0)
+                hashed = content(future.result() for future in digests) if contents else 0
+                columns.append(labels, size, hashed)
     left_out = len({problem.pair or str(problem) for problem in problems})
     return CheckReport(columns.finish(), problems, left_out)
 
@@ -115,6 +111,25 @@ def content(digests: Iterable[bytes]) -> int:
         digests: Of its frames.
     """
     return int.from_bytes(hashlib.sha256(b"".join(digests)).digest()[:8], "big", signed=True)
+
+
+def _frames(
+    pair: FramePair, inspected: Sequence[tuple[int, int] | str], needs_frames: bool
+) -> tuple[tuple[int, int], list[Problem]]:
+    """(height, width) of the frames, and what is wrong with them."""
+    problems = [
+        Problem(path, 0, found)
+        for path, found in zip(pair.frames, inspected, strict=True)
+        if isinstance(found, str)
+    ]
+    sizes = [found for found in inspected if not isinstance(found, str)]
+    if len(sizes) == 2 and sizes[0] != sizes[1]:
+        (h0, w0), (h1, w1) = sizes
+        problems.append(Problem(pair.after, 0, f"{w1}x{h1} pixels, but its before frame has {w0}x{h0}"))
+    if needs_frames and pair.before is None:
+        message = "a ready diff image, but this diff needs both frames; use data.diff=abs"
+        problems.append(Problem(pair.after, 0, message))
+    return sizes[0] if sizes else (0, 0), problems
 
 
 def _labels(pair: FramePair, names: Sequence[str], max_objects: int | None) -> tuple[Labels, list[Problem]]:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from detr_diff.choices import Diff, SplitBy
+from detr_diff.data.ahead import ahead, threads
+from detr_diff.data.change import Boxes
 from detr_diff.data.check import CheckReport, check
 from detr_diff.data.description import read_description
 from detr_diff.data.diagnosis import diagnose
@@ -16,7 +19,7 @@ from detr_diff.data.finding import Evidence, Finding
 from detr_diff.data.frame_pair import FramePair
 from detr_diff.data.image import read_image
 from detr_diff.data.inspection import Inspection, inspect
-from detr_diff.data.labelled_pairs import LabelledPairs
+from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
 from detr_diff.data.problem import Problem
 from detr_diff.data.progress import progress
 from detr_diff.data.split import split_pairs, subset
@@ -136,23 +139,40 @@ def _look(
     # Where labels are one off, those of a neighbour fit, in the order of the pairs or of the files.
     by_file = np.array(sorted(range(len(pairs)), key=lambda index: str(pairs[index].pair.label)), np.int64)
     rank = np.argsort(by_file)
-    for index in progress(chosen, "looking at the pairs", len(chosen)):
-        pair, labels = pairs[index].pair, pairs[index].labels
-        frames = []
-        for path in (pair.before, pair.after):
-            if path is not None:
-                try:
-                    frames.append(read_image(path))
-                except OSError as error:
-                    problems.append(Problem(path, 0, str(error).removeprefix(f"{path}: "), pair.name))
-                    continue
-                pictures.add(pair.name, path, splits[index], frames[-1])
-        if len(frames) == 2:
-            others = {}
-            for step, word in ((-1, "previous"), (1, "next")):
-                if 0 <= index + step < len(pairs):
-                    others[f"{word} pair"] = pairs[index + step].labels.boxes
-                if 0 <= rank[index] + step < len(pairs):
-                    others[f"{word} label file"] = pairs[int(by_file[rank[index] + step])].labels.boxes
-            inspected[index] = inspect(frames[0], frames[1], labels, others)
+
+    def others(index: int) -> dict[str, Boxes]:
+        boxes = {}
+        for step, word in ((-1, "previous"), (1, "next")):
+            if 0 <= index + step < len(pairs):
+                boxes[f"{word} pair"] = pairs.labels(index + step).boxes
+            if 0 <= rank[index] + step < len(pairs):
+                boxes[f"{word} label file"] = pairs.labels(int(by_file[rank[index] + step])).boxes
+        return boxes
+
+    with threads() as pool:
+        shown = progress(chosen, "looking at the pairs", len(chosen))
+        for index, future in ahead(shown, lambda index: pool.submit(_seen, pairs[index], others(index))):
+            frames, seen, unreadable = future.result()
+            for path, frame in frames.items():
+                pictures.add(pairs[index].pair.name, path, splits[index], frame)
+            if seen is not None:
+                inspected[index] = seen
+            problems += unreadable
     return inspected, pictures, problems
+
+
+def _seen(
+    item: LabelledPair, others: Mapping[str, Boxes]
+) -> tuple[dict[Path, Tensor], Inspection | None, list[Problem]]:
+    """The frames that can be decoded, what two of them reveal, and what is wrong with the others."""
+    frames: dict[Path, Tensor] = {}
+    problems = []
+    for path in item.pair.frames:
+        try:
+            frames[path] = read_image(path)
+        except OSError as error:
+            problems.append(Problem(path, 0, str(error).removeprefix(f"{path}: "), item.pair.name))
+    seen = None
+    if item.pair.before in frames and item.pair.after in frames:
+        seen = inspect(frames[item.pair.before], frames[item.pair.after], item.labels, others)
+    return frames, seen, problems

@@ -11,7 +11,6 @@ from transformers.utils import logging as transformers_logging
 
 from detr_diff.errors import SettingError, nearest
 from detr_diff.model.auxiliary_outputs import mend_auxiliary_outputs
-from detr_diff.model.backbone import timm_settings
 from detr_diff.model.batch_norm import restore_batch_norm
 from detr_diff.model.families import Family, family
 from detr_diff.model.feature_diff import FeatureDiff, compare_features, with_feature_diff
@@ -110,6 +109,8 @@ def configure(
     settings = dict(settings)
     _known_settings(kind, settings)
     if settings.get("backbone") is not None:
+        from detr_diff.model.timm_backbone import timm_settings
+
         merged = {**(stored or {}), **settings}
         settings["backbone_config"] = timm_settings(
             kind,

@@ -4,12 +4,11 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
 from detr_diff.errors import SettingError
-from detr_diff.model.families import BACKBONE, PYRAMID_STRIDES, Family
+from detr_diff.model.families import BACKBONE
 
 # A ResNet's blocks by the stride at which they end; other backbones are divided the same way.
 BLOCK_OF_STRIDE = {1: "stem", 2: "stem", 4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
@@ -23,53 +22,6 @@ NATIVE = {
     "layer3": r"(encoder\.(stages|layers)\.2|hidden_states_norms\.stage3)\.",
     "layer4": r"(encoder\.(stages|layers)\.3|hidden_states_norms\.stage4)\.",
 }
-
-
-def timm_model(config: Any) -> Any:
-    """The timm backbone of a TimmBackboneConfig as timm makes it, on the meta device."""
-    with torch.device("meta"):
-        return timm.create_model(
-            config.backbone,
-            features_only=True,
-            in_chans=config.num_channels,
-            out_indices=tuple(config.out_indices),
-            output_stride=config.output_stride,
-        )
-
-
-def timm_settings(kind: Family, name: str, *, single_level: bool, dilation: bool) -> dict[str, Any]:
-    """The `backbone_config` of a timm backbone with the levels that the family takes.
-
-    Args:
-        kind: The family.
-        name: Name of the backbone in timm.
-        single_level: Whether the family is set up for the last level alone.
-        dilation: Whether the last level keeps the stride of the one before (DC5).
-
-    Raises:
-        SettingError: timm has no such backbone, or it has not these levels.
-    """
-    where = f"model.config.backbone={name}"
-    try:
-        with torch.device("meta"):
-            backbone: Any = timm.create_model(name, features_only=True)
-            reductions = backbone.feature_info.reduction()
-    except (RuntimeError, AttributeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SettingError(f"{where}: not a backbone of timm that gives features ({reason})") from error
-    levels = [index for index, stride in enumerate(reductions) if stride in kind.strides]
-    if single_level or len(set(reductions)) < len(reductions):
-        levels = [len(reductions) - 1]
-    if kind.strides == PYRAMID_STRIDES and not single_level and len(levels) != len(PYRAMID_STRIDES):
-        raise SettingError(f"{where}: has strides {reductions}, {kind.model} needs {list(PYRAMID_STRIDES)}")
-    return {
-        "model_type": "timm_backbone",
-        "backbone": name,
-        "features_only": True,
-        "use_pretrained_backbone": False,
-        "out_indices": levels,
-        "output_stride": 16 if dilation else None,
-    }
 
 
 def require_fit(detr: Any, channels: int) -> None:

@@ -7,7 +7,6 @@ image, a stride at another place, a batch norm without its statistics, a lost ac
 from collections.abc import Mapping
 from typing import Any
 
-import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -15,7 +14,6 @@ from torch.nn.functional import interpolate
 
 from detr_diff.choices import Channels
 from detr_diff.model.architecture import Architecture, build_model
-from detr_diff.model.backbone import timm_model
 from detr_diff.model.families import FAMILIES, family
 from detr_diff.model.feature_diff import single_frame
 from detr_diff.model.naming import DERIVED, Naming
@@ -128,6 +126,8 @@ def _resnet(tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _timm(name: str, tensors: Mapping[str, Tensor], config: Any) -> Any:
+    import timm
+
     indices = (1, 2, 3, 4) if config is None else tuple(config.out_indices)
     model = timm.create_model(name, features_only=True, out_indices=indices)
     wanted = {key.replace(".", "_"): key for key in model.state_dict()}
@@ -137,6 +137,8 @@ def _timm(name: str, tensors: Mapping[str, Tensor], config: Any) -> Any:
 
 
 def _torchvision(name: str, tensors: Mapping[str, Tensor], config: Any) -> Any:
+    from detr_diff.model.timm_backbone import timm_model
+
     model = getattr(torchvision.models, name)()
     _fill(model, dict(tensors))
     wanted = timm_model(config).feature_info.channels()

@@ -1,4 +1,4 @@
-"""Numbers that are refused before anything is built."""
+"""Settings that are refused before anything heavy is imported or built."""
 
 import math
 from collections.abc import Sequence
@@ -34,10 +34,10 @@ ELSEWHERE = {
 
 
 def require_bounds(settings: DictConfig) -> None:
-    """Refuse numbers that make no sense.
+    """Refuse numbers that make no sense, and what would end a training without a result.
 
     Raises:
-        SettingError: A setting is out of its bounds.
+        SettingError: A setting is out of its bounds, or says what the stages say.
     """
     for key, (least, most, including) in BOUNDS.items():
         value: Any = OmegaConf.select(settings, key)
@@ -47,6 +47,13 @@ def require_bounds(settings: DictConfig) -> None:
         if not inside:
             upto = "" if math.isinf(most) else f" to {'' if including else 'below '}{most}"
             raise SettingError(f"{key}={value}: a number from {least}{upto}")
+    trainer = settings.trainer
+    for key, why in USELESS.items():
+        if trainer.get(key) == 0:
+            raise SettingError(f"trainer.{key}={trainer[key]}: {why}")
+    for key, instead in ELSEWHERE.items():
+        if trainer.get(key) not in (None, False, -1):
+            raise SettingError(f"trainer.{key}={trainer[key]}: not taken; {instead}")
 
 
 def require_validation(trainer: dict[str, Any], batches: Sequence[int]) -> None:
@@ -66,22 +73,16 @@ def require_validation(trainer: dict[str, Any], batches: Sequence[int]) -> None:
         raise SettingError(f"trainer.val_check_interval={every}: no validation in {sum(batches)} batches")
 
 
-def require_whole_training(trainer: dict[str, Any], epochs: int) -> None:
-    """Refuse arguments of the Trainer that let a training end too early, or say what the stages say.
+def require_epochs(trainer: dict[str, Any], epochs: int) -> None:
+    """Refuse a number of epochs that the stages do not have.
 
     Args:
         trainer: The section.
         epochs: Of all stages.
 
     Raises:
-        SettingError: One of them is given.
+        SettingError: There are not so many.
     """
-    for key, why in USELESS.items():
-        if trainer.get(key) == 0:
-            raise SettingError(f"trainer.{key}={trainer[key]}: {why}")
-    for key, instead in ELSEWHERE.items():
-        if trainer.get(key) not in (None, False, -1):
-            raise SettingError(f"trainer.{key}={trainer[key]}: not taken; {instead}")
     most = trainer["max_epochs"]
     if most is not None and not 1 <= most <= epochs:
         raise SettingError(f"trainer.max_epochs={most}: from 1 to {epochs}, the epochs of all stages")

@@ -26,7 +26,7 @@ from detr_diff.training.detector import Detector
 from detr_diff.training.examinations.verdict import Diagnosis, fault, rows
 from detr_diff.training.run import quiet
 from detr_diff.training.stages import StagePlan
-from detr_diff.verbs.bounds import require_bounds, require_whole_training
+from detr_diff.verbs.bounds import require_epochs
 from detr_diff.verbs.data_check import by_class, by_split, sections
 from detr_diff.verbs.parts import new_detector, stage_plan, take_both_frames
 from detr_diff.verbs.planned_training import PlannedTraining
@@ -39,7 +39,6 @@ NOTHING_LEARNS = ("no block learns", "the rate of every learning block is 0", "n
 def run(settings: DictConfig) -> int:
     """Examine data, model, stages and a trial of learning; 1 when anything speaks against the training."""
     _require_numbers(settings)
-    require_bounds(settings)
     take_both_frames(settings)
     root = Path(settings.data.root).expanduser()
     names = list(settings.data.names or read_description(root).names)
@@ -52,7 +51,7 @@ def run(settings: DictConfig) -> int:
     with numbered as (out, folder), _without_warnings():
         plan, detector, report, built = _model(settings, diagnosis)
         if plan is not None:
-            require_whole_training(plain(settings.trainer), plan.epochs)
+            require_epochs(plain(settings.trainer), plan.epochs)
         seen = _data(settings, root, names, detector, diagnosis)
         diagnosis.causes += built  # after the data: what is wrong there spoils all that follows
         if plan is None or detector is None or report is None:

@@ -46,7 +46,7 @@ from detr_diff.training.status_callback import StatusCallback
 from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
-from detr_diff.verbs.bounds import require_bounds, require_validation, require_whole_training
+from detr_diff.verbs.bounds import require_bounds, require_epochs, require_validation
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan, symmetric_setting, take_both_frames
 from detr_diff.verbs.places import advise_on_places, require_places
 
@@ -100,7 +100,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     record_launch(run_dir)
     seed_everything(settings.seed, verbose=False)
     plan = stage_plan(settings)
-    require_whole_training(plain(settings)["trainer"], plan.epochs)
+    require_epochs(plain(settings)["trainer"], plan.epochs)
     detector = _detector(settings, plan, resumed, run_dir)
     data = data_module(settings, detector)
     kept = KeptPrefix(
