@@ -29,7 +29,7 @@ from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.loading import Reused, build_loader, worker_count
 from detr_diff.data.resizing import ImageProcessor
 from detr_diff.data.sampler import EpochBatches, InOrder, Share, Shuffled, batches_of
-from detr_diff.data.split import split_pairs, subset
+from detr_diff.data.split import division, split_pairs, subset
 from detr_diff.data.windows import Windows
 from detr_diff.errors import SettingError
 
@@ -140,7 +140,7 @@ class MovedObjectDataModule(LightningDataModule):
                 names = [usable[int(position)].pair.name for position in positions]
                 positions = positions[subset(names, settings.subset, seed)]
             self.datasets[split] = self._dataset(usable.take(positions), split == "train")
-        log.info("frame pairs: %s", ", ".join(f"{len(self.datasets[split])} {split}" for split in SPLITS))
+        log.info("frame pairs: %s", division(self.datasets, SPLITS))
         if settings.augment == Augment.strong and self._places() not in BOTH_PLACES:
             log.info(
                 "data.augment=strong: dataset.yaml does not say that old and new places are labelled "

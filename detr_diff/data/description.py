@@ -33,19 +33,38 @@ def read_description(root: Path) -> Description:
     if not path.exists():
         return Description()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # As text: a class may be called no, or 1.
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from error
     content = content if isinstance(content, dict) else {}
     names = content.get("names")
-    if isinstance(names, dict) and sorted(names, key=str) == sorted(range(len(names)), key=str):
-        names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
+    if isinstance(names, dict) and set(names) == {str(index) for index in range(len(names))}:
+        names = [names[str(index)] for index in range(len(names))]
+    if not isinstance(names, list) or not names or not _are_names(names):
         raise SettingError(f"{path}: names must be a list of different class names, got {names!r}")
     places = content.get("labels")
     if places is not None and places not in list(Places):
         raise SettingError(f"{path}: labels: {places!r} is unknown, allowed: {', '.join(Places)}")
-    return Description([str(name) for name in names], None if places is None else Places(places))
+    return Description(names, None if places is None else Places(places))
+
+
+def class_names(root: Path, given: Sequence[str] | None) -> list[str]:
+    """The class names that are given, else those of `dataset.yaml`.
+
+    Raises:
+        SettingError: There are none, or two are the same.
+    """
+    names = list(given or read_description(root).names)
+    if not names:
+        raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
+    if not _are_names(names):
+        raise SettingError(f"data.names={names}: different class names expected")
+    return names
+
+
+def _are_names(names: Sequence[object]) -> bool:
+    return len(set(map(str, names))) == len(names) and all(isinstance(name, str) and name for name in names)
 
 
 def write_description(root: Path, names: Sequence[str], places: Places | None) -> None:

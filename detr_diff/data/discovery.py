@@ -12,6 +12,7 @@ import numpy as np
 
 from detr_diff.choices import Split
 from detr_diff.data.frame_pair import FramePair, FramePairs
+from detr_diff.data.image import is_utf8
 from detr_diff.data.problem import Problem
 from detr_diff.data.progress import progress
 from detr_diff.data.strings import Strings
@@ -53,6 +54,8 @@ def discover(
     """
     if not root.is_dir():
         raise SettingError(f"data.root={root}: no such folder")
+    if not is_utf8(str(root)):
+        raise SettingError(f"data.root={str(root)!a}: its name is not UTF-8 text")
     if labels is not None and not (root / labels).is_dir():
         raise SettingError(f"data.labels={labels}: no such folder in {root}")
     table = root / (pairs or "pairs.csv")
@@ -207,4 +210,7 @@ def _walk(folder: Path, extensions: tuple[str, ...]) -> Iterator[tuple[str, str,
         folders.sort()
         below = Path(parent).relative_to(folder).as_posix()
         kept = [file for file in files if file.lower().endswith(extensions) and file[0] != "."]
+        for name in (parent, *kept):
+            if not is_utf8(name):
+                raise SettingError(f"{os.path.join(parent, name)!a}: its name is not UTF-8 text; rename it")
         yield parent, "" if below == "." else below, kept

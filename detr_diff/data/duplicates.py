@@ -13,12 +13,15 @@ from torch import Tensor
 
 from detr_diff.choices import Split
 from detr_diff.data.frame_pair import FramePair
+from detr_diff.data.image import read_image
 
 SIDE = 32  # of the small grey pictures
 COEFFICIENTS = 8  # lowest frequencies of each axis
 NEAR = 12.0  # distance of the coefficients: 0.4 grey levels everywhere
 SAME = 10.0  # largest difference of two small pictures, in grey levels
 CANDIDATES = 4
+FINE = 256  # largest side of the grey pictures in which a moved object would be seen
+SHRUNK = 4  # times smaller than the frames they are at least: compression is no difference
 ALIKE = 0.3  # how far frames of one camera are from their median, against its size
 SPLITS = (Split.train, Split.val, Split.test)
 
@@ -63,6 +66,16 @@ def fingerprint(frame: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
     return np.asarray(lowest, np.float32).ravel(), np.asarray(small, np.uint8)
 
 
+def _copies(path: Path, other: Path) -> bool:
+    """Whether two files show the same picture, also re-encoded or resized."""
+    both = (read_image(one).permute(1, 2, 0).numpy() for one in (path, other))
+    frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in both]
+    side = max(SIDE, min(FINE, *(min(frame.shape) // SHRUNK for frame in frames)))
+    one, two = (cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in frames)
+    difference = cv2.blur(cv2.subtract(one, two, dtype=cv2.CV_16S), (2, 2))
+    return bool(np.abs(difference).max() <= SAME)
+
+
 class Pictures:
     """The frames that were looked at, 1.3 kB each."""
 
@@ -97,7 +110,8 @@ class Pictures:
         """Frames of val and test of which an earlier split has a copy in another file.
 
         A k-d tree of the coefficients finds the candidates, so that not all pairs of frames are
-        compared; the small pictures decide.
+        compared. The small pictures leave few of them, and of these the files are read again: frames
+        of one camera in which only something small has moved are no copies.
         """
         if not self._owners:
             return []
@@ -115,10 +129,14 @@ class Pictures:
             for index, candidates in zip(own.tolist(), near.reshape(len(own), -1), strict=True):
                 others = earlier[candidates[candidates < len(earlier)]]
                 others = [o for o in others if self._owners[o][1] != self._owners[index][1]]
-                same = [o for o in others if np.abs(small[o] - small[index]).max() <= SAME]
-                if same:
-                    pair, path, _ = self._owners[index]
-                    other_pair, other_path, other = self._owners[same[0]]
+                pair, path, _ = self._owners[index]
+                same = (
+                    o
+                    for o in others
+                    if np.abs(small[o] - small[index]).max() <= SAME and _copies(path, self._owners[o][1])
+                )
+                if (first := next(same, None)) is not None:
+                    other_pair, other_path, other = self._owners[first]
                     found.append(Repeated(pair, path, SPLITS[number], other_pair, other_path, SPLITS[other]))
         return found
 

@@ -12,6 +12,7 @@ from torch import Tensor
 cv2.setNumThreads(0)
 
 
+ORIENTATION = 0x0112  # tag of EXIF and TIFF
 SMALLEST = 2  # pixels; what is thinner cannot be resized in proportion
 
 # A JPEG can be decoded at these shares of its size, for a part of the cost (OpenCV's flags).
@@ -36,12 +37,23 @@ def read_image(path: Path, reduction: int = 1) -> Tensor:
     Raises:
         OSError: The file is not there or is no image.
     """
+    if not is_utf8(str(path)):  # it would end the process
+        raise OSError(f"{path}: its name is not UTF-8 text")
     # Not PIL: OpenCV decodes twice as fast to the same pixels.
     flag = REDUCED[reduction] if reduction > 1 and _is_jpeg(path) else cv2.IMREAD_COLOR_RGB
     pixels = cv2.imread(str(path), flag | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise OSError(f"{path}: no such file, or not a readable image")
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file name is UTF-8 text; on Linux it need not be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_jpeg(path: Path) -> bool:
@@ -57,6 +69,8 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
     Returns:
         (height, width), or what is wrong.
     """
+    if not is_utf8(str(path)):
+        return "its name is not UTF-8 text"
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -64,6 +78,10 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
                 return f"{width}x{height} pixels, at least {SMALLEST}x{SMALLEST} expected"
             if image.mode[0] in "IF":
                 return f"{image.mode} pixels, 8 bits a channel expected"
+            if image.format == "PNG" and _png_bits(path) > 8:
+                return f"{_png_bits(path)} bits a channel, 8 expected"
+            if image.format == "TIFF" and image.getexif().get(ORIENTATION, 1) != 1:
+                return "a TIFF that says how it is to be turned; write it upright"
             if image.format == "PNG":
                 image.verify()
             else:
@@ -74,6 +92,12 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f"unreadable image: {str(error).replace(str(path), path.name)}"
     return height, width
+
+
+def _png_bits(path: Path) -> int:
+    """Bits a channel as the header says: PIL opens colours of 16 bits as if they had 8."""
+    with path.open("rb") as file:
+        return file.read(25)[24]
 
 
 def digest(path: Path) -> bytes:

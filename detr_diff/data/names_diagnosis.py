@@ -21,7 +21,9 @@ def said_names(root: Path) -> dict[str, list[str]]:
     for name in MAPS:
         if (root / name).is_file():
             try:
-                content = yaml.safe_load((root / name).read_text(encoding="utf-8", errors="replace"))
+                content = yaml.load(
+                    (root / name).read_text(encoding="utf-8-sig", errors="replace"), Loader=yaml.BaseLoader
+                )
             except yaml.YAMLError:
                 continue
             names = content.get("names") if isinstance(content, dict) else None

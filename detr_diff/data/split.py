@@ -1,7 +1,7 @@
 """Which pair belongs to training, validation and test."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from detr_diff.choices import SplitBy
 from detr_diff.data.frame_pair import FramePair
 from detr_diff.errors import SettingError
+from detr_diff.text import natural
 
 
 def split_pairs(
@@ -18,8 +19,8 @@ def split_pairs(
 
     By scene and by pair the choice is a hash of (seed, scene or pair name), so that adding
     files moves nothing that was there before. By time, the frames in the order of their file
-    names are cut: the last `test` share of them is the test part, the `val` share before it the
-    validation part; a pair with frames on both sides of a cut is left out (None).
+    names, numbers as numbers, are cut: the last `test` share of them is the test part, the `val`
+    share before it the validation part; a pair with frames on both sides of a cut is left out (None).
 
     Args:
         pairs: The frame pairs.
@@ -80,7 +81,8 @@ def _hash(seed: int, text: str) -> float:
 
 
 def _by_time(pairs: Sequence[FramePair], val: float, test: float) -> list[str | None]:
-    frames = sorted({str(path) for pair in pairs for path in (pair.before or pair.after, pair.after)})
+    names = {str(path) for pair in pairs for path in (pair.before or pair.after, pair.after)}
+    frames = sorted(names, key=natural)
     count = len(frames)
     first_test = count - round(count * test)
     first_val = first_test - round(count * val)
@@ -90,6 +92,17 @@ def _by_time(pairs: Sequence[FramePair], val: float, test: float) -> list[str | 
     }
     both = [(part[str(pair.before or pair.after)], part[str(pair.after)]) for pair in pairs]
     return [before if before == after else None for before, after in both]
+
+
+def division(splits: Mapping[str, Sized], names: Sequence[str]) -> str:
+    """How many pairs there are in each split; undivided pairs are just so many."""
+    counts = {name: len(splits[name]) for name in names}
+    divided = max(counts.values()) < sum(counts.values())
+    return (
+        ", ".join(f"{count} {name}" for name, count in counts.items())
+        if divided
+        else f"{sum(counts.values())}"
+    )
 
 
 def subset(names: Sequence[str], size: int, seed: int) -> list[int]:

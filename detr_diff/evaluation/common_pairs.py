@@ -28,7 +28,7 @@ def on_common_pairs(contenders: Sequence[Contender]) -> list[Contender]:
     if not names:
         counts = ", ".join(f"{one.name} has {len(one.pairs)}" for one in contenders)
         raise UserError(
-            f"no test pair is common to all runs: {counts}. The seed also divides the data; evaluate all of "
+            f"no pair is common to all runs: {counts}. The seed also divides the data; evaluate all of "
             "them on pairs that none has learnt"
         )
     chosen = []

@@ -19,6 +19,7 @@ from detr_diff.evaluation.record import Record
 TRUTH, PREDICTION = (60, 220, 90), (255, 150, 30)
 OLD_PLACE = (90, 170, 255)
 SHORT_SIDE = 480
+LONGEST = 200  # bytes of the name of a file
 
 
 def above(prediction: dict[str, Tensor], threshold: float) -> dict[str, Tensor]:
@@ -108,6 +109,17 @@ def _boxes(
 def file_name(name: str) -> str:
     """A pair's name as part of a file name."""
     return re.sub(r"[^\w.-]", "_", name)
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Pairs' names as names of files; those that would be the same or too long get a number."""
+    made: dict[str, str] = {}
+    for number, name in enumerate(names):
+        own = file_name(name)
+        if own in made or len(own.encode()) > LONGEST:
+            own = f"{own[: LONGEST // 4]}-{number}"
+        made[own] = name
+    return list(made)
 
 
 def write(path: Path, picture: Tensor) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from detr_diff.evaluation.error_parts import KINDS, RIGHT, find_errors
-from detr_diff.evaluation.record import Ints, Record
+from detr_diff.evaluation.record import MOST, Ints, Record
 
 # The last one is the row of the pair in record.npz, so that its predictions can be found again.
 COLUMNS = ("pair", "scene", "objects", "found", *(str(kind) for kind in KINDS), "image")
@@ -20,7 +20,7 @@ def pair_errors(record: Record, threshold: float) -> Ints:
         record: Predictions and objects.
         threshold: Predictions count from that score on.
     """
-    shown = record.above(threshold)
+    shown = record.best(MOST).above(threshold)
     errors, number = find_errors(shown), len(record.images)
     columns = [np.bincount(shown.object_image, minlength=number)]
     for kind in (RIGHT, *range(len(KINDS))):

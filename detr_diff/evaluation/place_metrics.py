@@ -18,8 +18,9 @@ COUNTS = ("placed", "placed_right", "links", "linked", "linked_right")
 class PlaceMetrics(Metric):
     """Counts over pairs; those of several processes add up.
 
-    A prediction finds an object as in the other figures: greedily, by class, at IoU 0.5. Which
-    place it names has no part in that.
+    A prediction finds an object as in the other figures: greedily, by class, at IoU 0.5. Where it
+    could find several, it finds one at the place that it names, if there is one: an object may stand
+    where another of its class stood.
     """
 
     full_state_update = False
@@ -77,7 +78,10 @@ def find(prediction: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> Ints:
     """Row of the prediction that found each object, [G], -1 for none."""
     order = np.argsort(-prediction["scores"].detach().cpu().double().numpy(), kind="stable")
     record = Record.of_image(prediction, truth)
-    matches = match(record, overlaps(record, IOU), (IOU,))
+    places, said = (np.asarray(values["places"].detach().cpu().numpy()) for values in (prediction, truth))
+    pairs = overlaps(record, IOU)
+    same_place = places[order][pairs.prediction] == said[pairs.object]
+    matches = match(record, pairs._replace(iou=pairs.iou + same_place), (IOU,))
     found = np.full(len(record.object_labels), -1)
     taken = matches.taken[0]
     found[taken[taken >= 0]] = order[matches.candidates[taken >= 0]]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import numpy as np
 from rich.table import Table
 
 from detr_diff.evaluation.analysis import Analysis
@@ -10,7 +11,9 @@ from detr_diff.evaluation.calibration import BINS
 from detr_diff.evaluation.error_parts import KINDS
 from detr_diff.evaluation.headline import ANY_CLASS
 from detr_diff.evaluation.object_size import COCO_SIZES
+from detr_diff.text import fits
 
+CONFUSIONS = 20  # where the matrix does not fit
 FEW = 20  # scenes; a bootstrap of fewer sees too little variety
 HEADLINE = {
     "loss": "of training, on these pairs",
@@ -103,11 +106,23 @@ def _sizes(figures: Mapping[str, float], analysis: Analysis) -> Table:
 
 
 def _confusion(analysis: Analysis) -> Table:
-    names = analysis.confusion.names
+    """All counts, or where these do not fit the most frequent confusions."""
+    counts, classes = analysis.confusion.counts, analysis.confusion.names[:-1]
+    predicted, true = [*classes, "not found"], [*classes, "nothing there"]
     title = "confusion at the score threshold, IoU 0.5"
-    table = Table("true \\ predicted", *names[:-1], "not found", title=title)
-    for name, row in zip([*names[:-1], "nothing there"], analysis.confusion.counts.tolist(), strict=True):
+    table = Table("true \\ predicted", *predicted, title=title)
+    for name, row in zip(true, counts.tolist(), strict=True):
         table.add_row(name, *(str(count) for count in row))
+    if fits(table):
+        return table
+    wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[: min(CONFUSIONS, np.count_nonzero(wrong))]
+    table = Table("true", "predicted", "times", title=title)
+    table.caption = (
+        f"the most frequent {len(order)} of {np.count_nonzero(wrong)} confusions; the report has all"
+    )
+    for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        table.add_row(true[row], predicted[column], str(wrong[row, column]))
     return table
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from detr_diff.evaluation.error_parts import RIGHT
 from detr_diff.evaluation.error_sweep import ErrorSweep
+from detr_diff.evaluation.object_size import third_of, thirds
 from detr_diff.evaluation.record import Floats, Ints, Record, at_least
 from detr_diff.evaluation.score_sweep import SCORE_THRESHOLDS
 from detr_diff.report.thumbnails import Budget, thumbnails
@@ -40,11 +41,12 @@ def gallery(results: Results, record: Record, sweep: ErrorSweep, rows: Ints) -> 
 
     Returns:
         For each pair name, scene, width, height in pixels, frames (data URIs of before, after, diff,
-        null where there is none), objects (x0, y0, x1, y1, label, found, covered: see ErrorSweep) and
-        predictions (x0, y0, x1, y1, label, score, kind: RIGHT or position in KINDS). Boxes are in
-        pixels of the frame. Predictions below the lowest score threshold are left out.
+        null where there is none), objects (x0, y0, x1, y1, label, found, covered: see ErrorSweep, size:
+        position in THIRDS) and predictions (x0, y0, x1, y1, label, score, kind: RIGHT or position in
+        KINDS, size). Boxes are in pixels of the frame. Predictions below the lowest score threshold are
+        left out.
     """
-    budget, shown = Budget(len(rows)), []
+    budget, shown, sizes = Budget(len(rows)), [], thirds(record)
     kept = at_least(record.scores, SCORE_THRESHOLDS[0])
     for row in rows.tolist():
         own = np.flatnonzero(kept & (record.image == row))
@@ -64,9 +66,14 @@ def gallery(results: Results, record: Record, sweep: ErrorSweep, rows: Ints) -> 
                     record.object_labels[objects],
                     sweep.found[objects],
                     sweep.covered[objects],
+                    third_of(record.object_areas()[objects], sizes),
                 ),
                 "predictions": _rows(
-                    record.boxes[own], record.labels[own], record.scores[own], sweep.kind[own]
+                    record.boxes[own],
+                    record.labels[own],
+                    record.scores[own],
+                    sweep.kind[own],
+                    third_of(record.areas()[own], sizes),
                 ),
             }
         )

@@ -1,6 +1,7 @@
 """How a run learned: curves, stages, parameter groups and transferred weights, from its folder."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,8 @@ def _series(rows: Rows, columns: Sequence[str]) -> dict[str, Points]:
         for key in known if column.endswith("*") else [column]:
             if key.startswith(prefix):
                 points = [(float(row["step"]), float(row[key])) for row in rows if row.get(key)]
+                # A skipped step has no loss, and validation without objects no AP.
+                points = [point for point in points if math.isfinite(point[1])]
                 if points:
                     name = key.removeprefix(prefix) if column.endswith("*") else key
                     found[name] = points

@@ -16,6 +16,7 @@ from detr_diff.report.score_curves import precision_recall
 MOST_LINES = 8  # more cannot be told apart
 # Distinct for the colour-blind too (Okabe and Ito 2008).
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#882255")
+LARGEST = 12.0  # inches
 AT_50 = IOU_THRESHOLDS.index(0.5)
 
 
@@ -96,7 +97,9 @@ def _heat_map(path: Path, sweep: Sweep, threshold: float) -> None:
 
 def _confusion(path: Path, confusion: Confusion) -> None:
     count = len(confusion.names)
-    figure, axes = _axes(2.6 + 0.5 * count, 2.0 + 0.45 * count)
+    # The picture of many classes does not grow with them: 80 took 3 GB.
+    figure, axes = _axes(min(LARGEST, 2.6 + 0.5 * count), min(LARGEST, 2.0 + 0.45 * count))
+    points = min(8.0, 0.7 * 72 * LARGEST / count)
     counts = confusion.counts
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -107,9 +110,10 @@ def _confusion(path: Path, confusion: Confusion) -> None:
                 column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8
             )
     for axis, end in ((axes.xaxis, "not found"), (axes.yaxis, "nothing there")):
-        axis.set_ticks(range(count), [*confusion.names[:-1], end], fontsize=8)
+        axis.set_ticks(range(count), [*confusion.names[:-1], end], fontsize=points)
         for text in axis.get_ticklabels():
             text.set_parse_math(False)
-    axes.tick_params(axis="x", labelrotation=45)
+    for text in axes.get_xticklabels():
+        text.set(rotation=45, ha="right", rotation_mode="anchor")
     axes.set(xlabel="predicted", ylabel="true")
     figure.savefig(path)

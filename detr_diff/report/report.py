@@ -7,7 +7,7 @@ from typing import Any
 from detr_diff.evaluation.error_parts import KINDS
 from detr_diff.evaluation.error_sweep import error_sweep
 from detr_diff.evaluation.headline import Headline
-from detr_diff.evaluation.object_size import thirds
+from detr_diff.evaluation.object_size import THIRDS
 from detr_diff.evaluation.record import MOST
 from detr_diff.evaluation.score_sweep import column
 from detr_diff.evaluation.tables import HEADLINE, by_topic
@@ -64,7 +64,7 @@ def write_report(out: Path, results: Results, subject: dict[str, str], run_dir: 
             "counts": sweep.counts.tolist(),
             "costs": [_finite(results.figures[f"map_50_cost_{kind}"]) for kind in KINDS],
         },
-        "sizes": [[name, _finite(high)] for name, (_, high) in thirds(record).items()],
+        "sizes": THIRDS,
         "calibration": results.analysis.calibration.facts()["bins"],
         "robustness": robustness_curves(out / ROBUSTNESS),
         "learning": None if run_dir is None else learning_curves(run_dir),

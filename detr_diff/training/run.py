@@ -204,9 +204,9 @@ def evaluate(
 
 
 def write_metrics(path: Path, figures: Mapping[str, Any]) -> None:
-    """Flat JSON; what is undefined is null."""
+    """Flat JSON; what is not finite is null."""
     clean = {
-        key: None if isinstance(value, float) and math.isnan(value) else value
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in figures.items()
     }
     write_whole(path, json.dumps(clean, indent=2) + "\n")

@@ -11,7 +11,7 @@ from detr_diff.choices import BaselineName, Diff, Registration
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.dataset import MovedObjectDataset
-from detr_diff.data.description import read_description
+from detr_diff.data.description import class_names, read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError
 from detr_diff.model.threshold_blobs import unprocessed
@@ -108,9 +108,7 @@ def _data(
     if root is None:
         raise SettingError("not given: data.root=..., or ckpt_path=... for the data of its training")
     root = Path(root).expanduser().absolute()
-    names = own or read_description(root).names or names
-    if not names:
-        raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
+    names = class_names(root, own or read_description(root).names or names)
     comparison = Comparison(
         Diff.abs, Registration(given.pop("registration", registration)), light_compensation
     )
@@ -118,7 +116,7 @@ def _data(
     fixed = {"augment": "none", "zoom": None, "max_objects": None}
     return MovedObjectDataModule(
         **{"seed": settings.seed, **with_trained(given, trained), **fixed},
-        names=list(names),
+        names=names,
         processor=unprocessed(),
         comparison=comparison,
     )

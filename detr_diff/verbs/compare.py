@@ -9,7 +9,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.markup import escape
 from rich.table import Table
 from yaml import YAMLError
 
@@ -20,7 +19,7 @@ from detr_diff.evaluation.contest import JUDGED, Contest, p_text
 from detr_diff.evaluation.contest_figure import CURVES, draw_contest
 from detr_diff.evaluation.contest_page import contest_page
 from detr_diff.evaluation.tables import FEW
-from detr_diff.text import render
+from detr_diff.text import natural, render
 from detr_diff.training.metrics_file import read_curves
 from detr_diff.training.run_folder import CONFIG
 
@@ -44,7 +43,8 @@ def run(settings: DictConfig) -> int:
     common = len(contest.contenders[0].pairs)
     if any(len(one.pairs) != common for one in runs):
         counts = ", ".join(f"{one.name} has {len(one.pairs)}" for one in runs)
-        notes.append(f"Different test pairs: {counts}. They are compared on the {common} common ones.")
+        notes.append(f"Different pairs: {counts}. They are compared on the {common} common ones.")
+    notes += [note for one in runs if (note := _partial(one))]
     differing = differing_settings([one.settings for one in runs])
     for table in (_settings(differing, names), _figures(contest), _differences(contest)):
         print(render(table, WIDTH))
@@ -61,6 +61,15 @@ def run(settings: DictConfig) -> int:
     return 0
 
 
+def _partial(run: Contender) -> str | None:
+    """Why the figures of a run may be better than they will be on new pairs."""
+    if learnt := run.facts.get("learnt_pairs"):
+        return f"{run.name} has learnt {learnt} of its {len(run.pairs)} pairs."
+    if run.split == "val":
+        return f"{run.name} is judged on its validation pairs, by which its checkpoint was chosen."
+    return None
+
+
 def find_contenders(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """The folders with predictions; of one without them those right below it, as of a multirun.
 
@@ -75,7 +84,9 @@ def find_contenders(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
         if (folder / RECORD).is_file():
             found.append(folder)
             continue
-        below = sorted((path for path in folder.iterdir() if path.is_dir()), key=_natural)
+        below = sorted(
+            (path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural(path.name)
+        )
         own = [path for path in below if (path / RECORD).is_file()]
         if not own:
             raise UserError(f"{folder}: no {RECORD}, {_remedy(folder)}")
@@ -100,12 +111,6 @@ def _remedy(folder: Path) -> str:
     if best.is_file():
         return f"which detr-diff evaluate ckpt_path={best} split=test writes"
     return "so it is no finished run and no folder of detr-diff evaluate"
-
-
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """A key that sorts numbers as numbers."""
-    words = re.split(r"(\d+)", path.name)
-    return [(0, int(word), "") if word.isdecimal() else (1, 0, word) for word in words if word]
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -167,9 +172,9 @@ def _settings(differing: Mapping[str, Sequence[str]], names: Sequence[str]) -> T
     if len(names) > 4:  # more runs than fit beside each other
         rows = [list(column) for column in zip(*rows, strict=True)]
         rows[0][0] = "run"
-    table = Table(*map(escape, rows[0]), title=title)
+    table = Table(*rows[0], title=title)
     for row in rows[1:]:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
@@ -183,23 +188,21 @@ def _figures(contest: Contest) -> Table:
         table.caption += "; so few that they are rather too narrow"
     for one, values, between in zip(contest.contenders, contest.values, contest.intervals, strict=True):
         cells = [f"{values[key]:.3f} ({between[key][0]:.3f} to {between[key][1]:.3f})" for key in JUDGED]
-        table.add_row(escape(one.name), f"{one.threshold:.2f}", *cells)
+        table.add_row(one.name, f"{one.threshold:.2f}", *cells)
     return table
 
 
 def _differences(contest: Contest) -> Table:
     many = len(contest.contenders) > 2
     columns = ["run", "figure", "difference", "95 % interval", "p", *(["p, corrected"] if many else [])]
-    table = Table(*columns, "effect", title=f"difference from {escape(contest.contenders[0].name)}")
+    table = Table(*columns, "effect", title=f"difference from {contest.contenders[0].name}")
     table.caption = "effect: in standard deviations of the difference of one " + contest.units.kind
     for number, one in enumerate(contest.contenders[1:], start=1):
         for key, name in JUDGED.items():
             value, (low, high), p, effect = contest.differences[number][key]
             corrected = [p_text(contest.corrected[number][key])] if many else []
             between = f"{low:+.3f} to {high:+.3f}"
-            table.add_row(
-                escape(one.name), name, f"{value:+.3f}", between, p_text(p), *corrected, f"{effect:+.2f}"
-            )
+            table.add_row(one.name, name, f"{value:+.3f}", between, p_text(p), *corrected, f"{effect:+.2f}")
     return table
 
 

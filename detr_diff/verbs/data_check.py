@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
-from rich.markup import escape
 from rich.table import Table
 
 from detr_diff.choices import Diff, SplitBy
 from detr_diff.data.change import corners
-from detr_diff.data.description import read_description
+from detr_diff.data.description import class_names
 from detr_diff.data.diff import diff_image
 from detr_diff.data.examination import DataExamination, Division, examine
 from detr_diff.data.finding import Finding, Level
@@ -37,10 +36,7 @@ def run(settings: DictConfig) -> int:
     for name, least in (("inspect", 1), ("shown", 0)):
         if settings[name] is not None and settings[name] < least:
             raise SettingError(f"{name}={settings[name]}: at least {least}")
-    description = read_description(root)
-    names = list(data.names or description.names)
-    if root.is_dir() and not names:
-        raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
+    names = class_names(root, data.names)
     diff = Diff(data.diff)
     division = Division(
         root,
@@ -84,12 +80,12 @@ def run(settings: DictConfig) -> int:
 def by_split(statistics: Statistics, title: str) -> Table:
     """Pairs and objects of each split."""
     rows = statistics.by_split()
-    table = Table("", *(str(row["split"] or "left out") for row in rows), title=escape(title))
+    table = Table("", *(str(row["split"] or "left out") for row in rows), title=title)
     table.add_row("pairs", *(str(row["pairs"]) for row in rows))
     table.add_row("pairs in which nothing moved", *(str(row["pairs_without_objects"]) for row in rows))
     table.add_row("scenes", *(str(row["scenes"]) for row in rows))
     for name in statistics.names:
-        table.add_row(escape(name), *(str(row["classes"][name]) for row in rows))
+        table.add_row(name, *(str(row["classes"][name]) for row in rows))
     return table
 
 
@@ -102,7 +98,7 @@ def by_class(statistics: Statistics) -> Table:
         for key in ("width", "height", "x", "y"):
             low, middle, high = (value * (100 if key in "xy" else 1) for value in row[key])
             cells.append(f"{middle:.0f} ({low:.0f} to {high:.0f})")
-        table.add_row(escape(row["class"]), row["split"] or "left out", str(row["objects"]), *cells)
+        table.add_row(row["class"], row["split"] or "left out", str(row["objects"]), *cells)
     return table
 
 

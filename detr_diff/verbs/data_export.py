@@ -9,7 +9,7 @@ from rich.table import Table
 
 from detr_diff.choices import ExportFormat, OnError, Pictures, SplitBy
 from detr_diff.data.check import check
-from detr_diff.data.description import read_description
+from detr_diff.data.description import class_names
 from detr_diff.data.discovery import discover
 from detr_diff.data.formats.coco_export import write_coco
 from detr_diff.data.formats.yolo_export import write_yolo
@@ -28,9 +28,7 @@ def run(settings: DictConfig) -> int:
     if settings.format == ExportFormat.yolo and settings.pictures == Pictures.refer:
         raise SettingError("pictures=refer: YOLO needs diff images, which are written; use pictures=copy")
     root = Path(data.root).expanduser()
-    names = list(data.names or read_description(root).names)
-    if not names:
-        raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
+    names = class_names(root, data.names)
     with new_folder(out) as folder:
         found = check(discover(root, pairs=data.pairs, labels=data.labels, scene=data.scene), names)
         usable = found.accept(root, OnError(data.on_error))

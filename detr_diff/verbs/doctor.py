@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from detr_diff.choices import Cache, Diff, OnError, Registration, SplitBy
 from detr_diff.compose import plain
-from detr_diff.data.description import read_description
+from detr_diff.data.description import class_names
 from detr_diff.data.examination import DataExamination, Division, examine
 from detr_diff.data.finding import Finding
 from detr_diff.data.names_diagnosis import diagnose_names, said_names
@@ -41,9 +41,7 @@ def run(settings: DictConfig) -> int:
     _require_numbers(settings)
     take_both_frames(settings)
     root = Path(settings.data.root).expanduser()
-    names = list(settings.data.names or read_description(root).names)
-    if not names:
-        raise SettingError(f"no class names: {root} has no dataset.yaml; give data.names=[person,car]")
+    names = class_names(root, settings.data.names)
     quiet()
     seed_everything(settings.seed, verbose=False)
     diagnosis = Diagnosis()

@@ -36,6 +36,9 @@ from detr_diff.verbs.places import require_places
 
 log = logging.getLogger(__name__)
 
+# What divides the data; where all of it is as in training, it is known which pairs were learnt.
+DIVISION = ("root", "pairs", "labels", "scene", "split_by", "split_seed", "val", "test", "subset")
+
 
 def run(settings: DictConfig) -> int:
     """Evaluate and write evaluation.json, its tables beside it, record.npz, overlays/ and report/.
@@ -55,6 +58,14 @@ def run(settings: DictConfig) -> int:
         raise _exists(out)
     data.setup()
     data.require(settings.split)
+    if facts.get("learnt_pairs") is not None and (learnt := _learnt(data, settings.split)):
+        facts["learnt_pairs"] = learnt
+        number = len(data.datasets[settings.split])
+        log.warning(
+            "%d of these %d pairs are those that the checkpoint has learnt: split=test is fair",
+            learnt,
+            number,
+        )
     callbacks: list[Callback] = [OverlayCallback(out / "overlays", settings.overlays)]
     if isinstance(model, Detector) and model.architecture.places:
         require_places(model, data, settings.split)
@@ -95,7 +106,8 @@ def _model(settings: DictConfig) -> tuple[Detector | Baseline, MovedObjectDataMo
                 "not given: ckpt_path=...; or model=threshold_blobs or model=oracle, with data.root=..."
             )
         detector, trained = load_detector(settings.ckpt_path)
-        return detector, data_as_trained(settings, detector, trained), {}
+        data, as_divided = _data(settings, detector, trained)
+        return detector, data, {"learnt_pairs": 0 if as_divided else None}
     names, trained, registration = None, {}, Registration.none
     if settings.ckpt_path is not None:
         detector, trained = load_detector(settings.ckpt_path)
@@ -104,10 +116,13 @@ def _model(settings: DictConfig) -> tuple[Detector | Baseline, MovedObjectDataMo
     return baseline, data, {"model": facts}
 
 
-def data_as_trained(
-    settings: DictConfig, detector: Detector, trained: dict[str, Any], **changed: Any
-) -> MovedObjectDataModule:
+def _data(
+    settings: DictConfig, detector: Detector, trained: dict[str, Any]
+) -> tuple[MovedObjectDataModule, bool]:
     """The data as in training, with what the command line says otherwise.
+
+    Returns:
+        The data, and whether they are divided as in training.
 
     Raises:
         SettingError: The class names are not those of the checkpoint.
@@ -125,15 +140,24 @@ def data_as_trained(
     if "registration" in given:
         comparison = replace(comparison, registration=Registration(given.pop("registration")))
     fixed = {"augment": "none", "zoom": None, "max_objects": None}
-    arguments = {**with_trained(given, trained), **changed, **fixed}
-    if settings.split == "all":
-        arguments["split_by"] = "pair"  # no division is needed, and this one asks for nothing
-    return MovedObjectDataModule(
+    arguments = {**with_trained(given, trained), **fixed}
+    as_divided = all(arguments.get(key) == trained.get(key) for key in DIVISION)
+    if settings.split == "all" and not as_divided:
+        # No division is needed, and this one asks for nothing.
+        arguments |= {"split_by": "pair", "val": 0.0, "test": 0.0}
+    data = MovedObjectDataModule(
         names=detector.names,
         processor=detector.processor,
         comparison=comparison,
         **arguments,
     )
+    return data, as_divided
+
+
+def _learnt(data: MovedObjectDataModule, split: str) -> int:
+    """How many pairs of a split are training pairs, too."""
+    learnt, pairs = (data.datasets[name].pairs.frame_pairs() for name in ("train", split))
+    return len({pair.name for pair in learnt} & {pair.name for pair in pairs})
 
 
 def _write_and_show(

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from detr_diff.choices import Compare, Diff, ModelInput
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.data.description import read_description
+from detr_diff.data.description import class_names
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError
 from detr_diff.model.feature_diff import FeatureDiff
@@ -44,11 +44,7 @@ def take_both_frames(settings: DictConfig) -> None:
 
 def new_detector(settings: DictConfig, plan: StagePlan) -> tuple[Detector, TransferReport]:
     """As the settings say, and what became of the pretrained weights."""
-    names = list(settings.data.names or read_description(Path(settings.data.root)).names)
-    if not names:
-        raise SettingError(
-            f"no class names: {settings.data.root} has no dataset.yaml; give data.names=[person,car]"
-        )
+    names = class_names(Path(settings.data.root), settings.data.names)
     model, architecture, report = load_model(
         settings.model.family,
         names,

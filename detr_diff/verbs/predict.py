@@ -22,7 +22,7 @@ from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.loading import build_loader, worker_count
 from detr_diff.errors import SettingError
 from detr_diff.evaluation.linking import NONE
-from detr_diff.evaluation.overlays import above, draw, file_name, write
+from detr_diff.evaluation.overlays import above, draw, file_names, write
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
 from detr_diff.training.moved_objects import single_pair
@@ -90,8 +90,6 @@ def _write(
     pairs: list[dict[str, Any]] = []
     for index, prediction in enumerate(found):
         name = dataset.pairs[index].pair.name
-        picture = draw(dataset.image(index), detector.names, prediction)
-        write(out / "overlays" / f"{file_name(name)}.png", picture)
         columns = (prediction[key].tolist() for key in ("boxes", "scores", "labels"))
         objects: list[dict[str, Any]] = [
             {
@@ -107,6 +105,9 @@ def _write(
                 thing |= {"place": str(PLACES[place]), "link": None if partner == NONE else partner}
         pairs.append({"pair": name, "objects": objects})
     (out / "predictions.json").write_text(json.dumps(pairs, indent=1) + "\n", encoding="utf-8")
+    names = file_names([pair["pair"] for pair in pairs])
+    for index, (name, prediction) in enumerate(zip(names, found, strict=True)):
+        write(out / "overlays" / f"{name}.png", draw(dataset.image(index), detector.names, prediction))
     return pairs
 
 

@@ -1,7 +1,6 @@
 """`detr-diff runs`: a table of all runs. Imports nothing heavy, so that it is there at once."""
 
 import csv
-import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,12 +9,11 @@ from shutil import get_terminal_size
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.markup import escape
 from rich.table import Table
 
 from detr_diff.choices import RunOrder
 from detr_diff.errors import SettingError
-from detr_diff.text import render
+from detr_diff.text import natural, render
 from detr_diff.training.run_folder import RunFolder, find_runs, read_run
 from detr_diff.training.run_status import Status
 
@@ -70,17 +68,13 @@ def _name(path: Path, root: Path) -> str:
 def in_order(runs: Sequence[RunFolder], order: RunOrder) -> list[RunFolder]:
     """Newest first, by name with numbers as numbers, or the best of each monitored metric first."""
 
-    def name(one: RunFolder) -> list[tuple[int, int, str]]:
-        words = re.split(r"(\d+)", one.name)
-        return [(0, int(word), "") if word.isdecimal() else (1, 0, word) for word in words if word]
-
     def best(one: RunFolder) -> tuple[bool, str, float]:
         status = one.status
         if status is None or status.best is None:
             return True, "", 0.0
         return False, status.monitor or "", status.best if status.mode == "min" else -status.best
 
-    listed = sorted(runs, key=name)
+    listed = sorted(runs, key=lambda one: natural(one.name))
     if order is RunOrder.name:
         return listed
     if order is RunOrder.best:
@@ -103,7 +97,13 @@ def _table(runs: Sequence[RunFolder]) -> Table:
         final = [_final(value, one.split) for value in (one.map_50, one.map)]
         revision = (one.revision or "")[:7] + ("*" if one.dirty else "")
         table.add_row(
-            *map(escape, (one.name, one.state, *progress, *final, started, duration, revision)),
+            one.name,
+            one.state,
+            *progress,
+            *final,
+            started,
+            duration,
+            revision,
         )
     return table
 

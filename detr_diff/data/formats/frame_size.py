@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from detr_diff.data.image import inspect_image
+from detr_diff.data.image import inspect_image, is_utf8
 from detr_diff.data.problem import Problem
 
 REMEMBERED = 10_000  # frames; those of one video are shared by neighbouring pairs
@@ -19,9 +19,7 @@ class FrameSizes:
         """Width and height of the frames in pixels, or what is wrong with one of them."""
         sizes = []
         for path in (after,) if before is None else (before, after):
-            try:
-                str(path).encode()
-            except UnicodeEncodeError:
+            if not is_utf8(str(path)):
                 return Problem(Path(ascii(str(path))), 0, "its name is not UTF-8 text")
             size = self._inspect(path)
             if isinstance(size, str):

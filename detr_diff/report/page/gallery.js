@@ -14,7 +14,7 @@ function gallery(state) {
 
   const fill = (id, options) => byId(id).append(...options.map(([value, name]) => element("option", { value }, name)));
   fill("class", DATA.classes.map((name, place) => [place, name]));
-  fill("size", DATA.sizes.map(([name], place) => [place, name]));
+  fill("size", DATA.sizes.map((name, place) => [place, name]));
   fill("scene", [...new Set(DATA.pairs.map((pair) => pair.scene).filter((scene) => scene !== null))].sort().map((scene) => [scene, scene]));
   fill("kind", KINDS.map((kind, place) => [place, kind]));
   for (const id of ["class", "size", "scene", "kind"]) if (byId(id).options.length <= 2 && id !== "kind") byId(id).closest(".control").hidden = true;
@@ -32,7 +32,7 @@ function gallery(state) {
     const threshold = COUNTS.score[state.score];
     const kind = wanted.kind === "" ? null : Number(wanted.kind);
     const fits = (box) => (wanted.class === "" || box[BOX.label] === Number(wanted.class))
-      && (wanted.size === "" || sizeOf(box) === Number(wanted.size));
+      && (wanted.size === "" || box[BOX.size] === Number(wanted.size));
     const result = [];
     DATA.pairs.forEach((pair, place) => {
       if (wanted.scene !== "" && pair.scene !== wanted.scene) return;

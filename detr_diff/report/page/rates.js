@@ -3,7 +3,7 @@
 const COUNTS = DATA.counts;
 const KINDS = DATA.errors.kinds;
 const RIGHT = -1;
-const BOX = { x0: 0, y0: 1, x1: 2, y1: 3, label: 4, score: 5, kind: 6, found: 5, covered: 6 };
+const BOX = { x0: 0, y0: 1, x1: 2, y1: 3, label: 4, score: 5, kind: 6, found: 5, covered: 6, size: 7 };
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
@@ -34,15 +34,4 @@ function look(pair, threshold) {
     right: predictions.length - wrong.length,
     errors: sum(kinds),
   };
-}
-
-function area(box) {
-  return (box[BOX.x1] - box[BOX.x0]) * (box[BOX.y1] - box[BOX.y0]);
-}
-
-// Position of the third of object sizes that a box is in.
-function sizeOf(box) {
-  const size = area(box);
-  const place = DATA.sizes.findIndex(([, most]) => most === null || size <= most);
-  return place < 0 ? DATA.sizes.length - 1 : place;
 }
