@@ -204,7 +204,7 @@ def test_problems_are_refused_or_left_out(
     assert not (tmp_path / "out").exists()
     skipped = cli("data", "export", *words, "data.on_error=skip")
     assert skipped.code == 0
-    assert "1 pairs are left out" in caplog.text
+    assert "pairs left out: 1" in caplog.text
     images = json.loads((tmp_path / "out/annotations/train.json").read_text())["images"]
     assert [image["pair"] for image in images] == ["1"]
 

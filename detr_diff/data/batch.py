@@ -79,7 +79,8 @@ class Batch(NamedTuple):
         targets: One dict a sample, see Samples.
         window: As in Samples.
         kept: What the frozen part of the model made of the images, tensors [B, ...]. The images
-            then have a size but no channels, and nothing is padded.
+            then have a size but no channels.
+        shares: float [B, 2], which part of the height and of the width the picture is; None: all.
     """
 
     images: Tensor
@@ -87,12 +88,13 @@ class Batch(NamedTuple):
     targets: list[Target]
     window: Contents | None = None
     kept: list[Tensor] | None = None
+    shares: Tensor | None = None
 
     def take(self, rows: Sequence[int]) -> "Batch":
         """Some of the images with their targets."""
         images = self.images[rows].contiguous(memory_format=torch.channels_last)
-        masks = None if self.masks is None else self.masks[rows]
-        return Batch(images, masks, [self.targets[row] for row in rows])
+        masks, shares = (None if part is None else part[rows] for part in (self.masks, self.shares))
+        return Batch(images, masks, [self.targets[row] for row in rows], shares=shares)
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]], multiple: int = 1) -> Samples:

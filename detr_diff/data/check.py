@@ -48,12 +48,12 @@ class CheckReport:
         """
         if self.problems:
             lines = "\n".join(f"  {problem}" for problem in self.problems)
-            count = f"{len(self.problems)} problems in {root}"
+            count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''} in {root}"
             if on_error is OnError.refuse:
                 number = f"{self.left_out} pair{'s' if self.left_out != 1 else ''}"
                 skip = f", or leave {number} out with data.on_error=skip" if self.pairs else ""
                 raise DataError(f"{lines}\n{count}; mend them{skip}")
-            log.warning("%s\n%s: %d pairs are left out", lines, count, self.left_out)
+            log.warning("%s\n%s; pairs left out: %d", lines, count, self.left_out)
         if not self.pairs:
             raise DataError(f"no usable frame pair in {root}")
         return self.pairs

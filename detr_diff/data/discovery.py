@@ -106,19 +106,27 @@ def _from_csv(
             columns = rows.fieldnames or []
             missing = [column for column in ("after", "label")[: 1 + labelled] if column not in columns]
             if missing:
-                raise SettingError(f"{table}:1: no column {', '.join(missing)}")
+                raise SettingError(
+                    f"{table}:1: no column {', '.join(missing)}; found: {' | '.join(map(str, columns))}; "
+                    "names in small letters, separated by commas"
+                )
             wanted = [name for name in ("before", "after", "label")[: 2 + labelled] if name in columns]
             for row in rows:
+                if None in row:
+                    fields = len(columns) + len(row[None])
+                    yield Problem(table, rows.line_num, f"{fields} fields, {len(columns)} expected")
+                    continue
                 values = {key: (row.get(key) or "").strip() for key in columns}
                 empty = [column for column in wanted if not values[column]]
                 if empty:
                     yield Problem(table, rows.line_num, f"{', '.join(empty)} is empty")
                     continue
                 label = values.get("label", "")
-                name = values.get("pair") or Path(label or values["after"]).stem
+                name = values.get("pair") or _name_of(Path(label or values["after"]))
                 first = seen.setdefault(hash(name), rows.line_num)
                 if first != rows.line_num:
-                    yield Problem(table, rows.line_num, f"pair {name!r} is already in line {first}", name)
+                    message = f"pair {name!r} is already in line {first}; a column pair can name them"
+                    yield Problem(table, rows.line_num, message)
                     continue
                 split = values.get("split") or None
                 if split not in SPLITS:
@@ -137,6 +145,12 @@ def _from_csv(
         raise SettingError(f"{table}: not UTF-8 text, at byte {error.start}") from error
     except csv.Error as error:
         raise SettingError(f"{table}:{rows.line_num}: not readable as csv: {error}") from error
+
+
+def _name_of(path: Path) -> str:
+    """A pair's name from its label file or after frame: the path below the first folder, as in layout (a)."""
+    below = path.parts[1:] if len(path.parts) > 1 and not path.is_absolute() else path.parts[-1:]
+    return Path(*below).with_suffix("").as_posix()
 
 
 def _label(root: Path, label: str, labels: str | None) -> Path | None:

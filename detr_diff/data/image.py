@@ -80,10 +80,10 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
                 return f"{image.mode} pixels, 8 bits a channel expected"
             if image.format == "PNG" and _png_bits(path) > 8:
                 return f"{_png_bits(path)} bits a channel, 8 expected"
-            if image.format == "TIFF" and image.getexif().get(ORIENTATION, 1) != 1:
-                return "a TIFF that says how it is to be turned; write it upright"
             if image.format == "PNG":
                 image.verify()
+            elif (turned := image.getexif().get(ORIENTATION, 1)) not in (0, 1):
+                return f"orientation {turned} (EXIF), which is not applied: write it upright, without that"
             else:
                 image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))
                 image.load()

@@ -27,14 +27,16 @@ def batched(samples: Samples, processor: ImageProcessor) -> Batch:
     height, width = (
         math.ceil(max(side) / samples.multiple) * samples.multiple for side in zip(*sizes, strict=True)
     )
+    whole, shares = set(sizes) == {(height, width)}, None
+    if not whole:
+        shares = torch.tensor(sizes) / torch.tensor([height, width])
     if samples.kept is not None:
         nothing = torch.empty(len(sizes), 0, height, width, device=samples.kept[0].device)
-        return Batch(nothing, None, targets, samples.window, samples.kept)
+        return Batch(nothing, None, targets, samples.window, samples.kept, shares)
     first = samples.images[0]
     shape = len(sizes), first.shape[0], height, width
     # Convolutions are faster on this layout.
     images = torch.empty(shape, device=first.device, memory_format=torch.channels_last)
-    whole = set(sizes) == {(height, width)}
     if not whole:
         images.zero_()
     masks = None if whole else torch.zeros(len(sizes), height, width, dtype=torch.bool, device=first.device)
@@ -44,7 +46,7 @@ def batched(samples: Samples, processor: ImageProcessor) -> Batch:
         images[rows, :, *place] = _normalised(resized(some, size, processor), processor)
         if masks is not None:
             masks[rows, *place] = True
-    return Batch(images, masks, targets, samples.window)
+    return Batch(images, masks, targets, samples.window, shares=shares)
 
 
 def _alike(

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from detr_diff.model.block_map import BlockMap
-from detr_diff.model.families import BLOCKS, Family
+from detr_diff.model.families import BLOCKS, ClassLoss, Family
 from detr_diff.model.selection import ParameterNames, multiples, prefixes
 
 
@@ -139,3 +139,6 @@ def let_learn(detr: nn.Module, family: Family, chosen: Collection[str]) -> None:
             inside = blocks.of(f"{name.rpartition('.')[0]}.") is not None
             modes[name] = modes[name.rpartition(".")[0]] if inside else block in learning
         module.training = modes[name]
+    if family.class_loss is ClassLoss.transformers:
+        # D-FINE collects what its layers say, for their losses, only in training.
+        detr.get_submodule("model.decoder").training = True

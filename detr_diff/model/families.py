@@ -119,6 +119,11 @@ class Family:
         return LAST_FEATURE_MAP in self.cuts
 
     @property
+    def sees_padding(self) -> bool:
+        """Whether it looks at the mask of a padded image. RT-DETR and its kin take all for the picture."""
+        return self.multiple_of == 1
+
+    @property
     def config_class(self) -> Any:
         """The configuration class."""
         return getattr(transformers, self.config)

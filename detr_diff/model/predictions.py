@@ -24,7 +24,7 @@ def best_first(
     Args:
         output: Of a model of transformers, for B images.
         family: Of the model.
-        sizes: int64 [B, 2], height and width of the frames.
+        sizes: [B, 2], height and width of what the boxes are relative to, in pixels of the frames.
         place_labels: Of a model that tells places apart: it then gives places [D], too; 0 old
             (before), 1 new (after).
     """

@@ -12,12 +12,14 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from detr_diff.errors import SettingError, UserError
 from detr_diff.training.stop import Stop
 
 log = logging.getLogger(__name__)
 
+SPARED = 50  # times that it takes to write last.ckpt pass before the next one
 LAST, PREVIOUS, NEXT = "last.ckpt", "previous.ckpt", "next.ckpt"
 
 
@@ -49,10 +51,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """best.ckpt, the weights with the best figure of validation.
+    """best.ckpt, the weights with the best figure of validation; of several with the same the last.
 
-    Lightning forgets which that was when the run folder has another path than before.
+    AP may be 0 for many epochs in which the loss falls. And Lightning forgets which was the best when the
+    run folder has another path than before.
     """
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        best = self.best_model_score
+        same = current is not None and best is not None and bool(current == best)
+        return same or super().check_monitor_top_k(trainer, current)
 
     @property
     def state_key(self) -> str:
@@ -81,7 +89,8 @@ class ResumeCheckpoint(Checkpoint):
 
     Args:
         folder: Where they go.
-        every_minutes: Minutes between two of them; 0: one at the end of every epoch.
+        every_minutes: Minutes between two of them, or longer, so that writing takes no more than a
+            fiftieth of the time; 0: one at the end of every epoch.
         every_n_steps: Optimizer steps after which one is written, too; 0: none.
         stop: Tells whether to write one and stop.
     """
@@ -91,7 +100,7 @@ class ResumeCheckpoint(Checkpoint):
         self.every_minutes = every_minutes
         self.every_n_steps = every_n_steps
         self.stop = stop
-        self.written = monotonic()
+        self.written, self.pause = monotonic(), 60 * every_minutes
         self.step = 0
         self.due = False
 
@@ -110,7 +119,7 @@ class ResumeCheckpoint(Checkpoint):
         if trainer.global_step == self.step:
             return  # inside an accumulation window
         self.step = trainer.global_step
-        late = self.every_minutes > 0 and monotonic() - self.written >= 60 * self.every_minutes
+        late = self.every_minutes > 0 and monotonic() - self.written >= self.pause
         asked, late = self.stop.agree(trainer, late)
         self.due |= asked or late or (self.every_n_steps > 0 and self.step % self.every_n_steps == 0)
         loop: Any = trainer.fit_loop.epoch_loop
@@ -177,8 +186,10 @@ class ResumeCheckpoint(Checkpoint):
         return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
 
     def _write(self, trainer: Trainer) -> None:
+        began = monotonic()
         trainer.save_checkpoint(self.folder / NEXT)
         self.due, self.written = False, monotonic()
+        self.pause = max(60 * self.every_minutes, SPARED * (self.written - began))
 
     def _commit(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and (self.folder / NEXT).exists():

@@ -162,7 +162,7 @@ def _divisors(layers: Layers, objects: Objects, no_object_weight: float) -> Divi
 def _cardinality_errors(logits: Tensor, objects: Objects, *, softmax: bool) -> Tensor:
     """How far the number of predicted objects is off in each image, [B]."""
     found = logits.argmax(-1) < logits.shape[-1] - 1 if softmax else logits.amax(-1).sigmoid() > 0.5
-    counts = torch.zeros(len(logits), device=logits.device).index_add_(
+    counts = objects.boxes.new_zeros(len(logits)).index_add_(
         0, objects.images, torch.ones_like(objects.boxes[:, 0])
     )
     return (found.sum(1) - counts).abs()

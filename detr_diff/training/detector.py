@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -133,18 +133,21 @@ class Detector(LightningModule):
         (torch.default_generator if self.device.type == "cpu" else torch).manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        output = self._output(self.detr, batch, labels=self.labels(batch.targets))
+        output = self._output(self.detr, batch, labels=self.labels(batch))
         loss: BatchLoss = output.loss_dict
         self.parts = {**loss.parts, "loss": Part(output.loss.detach(), 1)}
         if self.comparison.registers:
             self.unaligned.update(unaligned(batch))
+        own, accumulated = contents(batch), self.trainer.accumulate_grad_batches
         if self.normalize is Normalize.batch:
-            return loss.divided(loss.own)
-        own = contents(batch)
-        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            # Lightning divides by all batches of a window, and the last one of an epoch may have fewer.
+            first = batch_idx - batch_idx % accumulated
+            window = min(accumulated, int(self.trainer.num_training_batches) - first)
+            return loss.divided(loss.own) * (accumulated / window * bool(own.samples))
+        if batch_idx % accumulated == 0:
             self.divisors = self._divisors(self._over_processes(batch.window or own))
         # Lightning averages over the batches of a step, and over the processes: this is a sum.
-        batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        batches = accumulated * self.trainer.world_size
         return loss.part(self.divisors, own.samples) * batches
 
     def _divisors(self, step: Contents) -> Divisors:
@@ -252,11 +255,15 @@ class Detector(LightningModule):
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         return math.ceil(batches / self.trainer.accumulate_grad_batches)
 
-    def labels(self, targets: Sequence[Mapping[str, Tensor]]) -> Predictions:
-        """The part of target dicts that the model learns from: boxes, class_labels as it knows them."""
-        labels = [{key: target[key] for key in ("boxes", "class_labels")} for target in targets]
+    def labels(self, batch: Batch) -> Predictions:
+        """What the model learns from, as it knows them: boxes (of the picture, or of all), class_labels."""
+        labels = [{key: target[key] for key in ("boxes", "class_labels")} for target in batch.targets]
+        if batch.shares is not None and not self.family.sees_padding:
+            scales = batch.shares.flip(1).repeat(1, 2).to(batch.images.device, non_blocking=True)
+            for own, scale in zip(labels, scales, strict=True):
+                own["boxes"] = own["boxes"] * scale
         if self.place_labels is not None:
-            for own, target in zip(labels, targets, strict=True):
+            for own, target in zip(labels, batch.targets, strict=True):
                 own["class_labels"] = self.place_labels.join(target["class_labels"], target["places"])
         return labels
 
@@ -269,7 +276,7 @@ class Detector(LightningModule):
             return model(pixel_values=batch.images, **labels)
 
     def _evaluate(self, batch: Batch, split: str) -> Predictions:
-        output = self._output(self.evaluated, batch, labels=self.labels(batch.targets))
+        output = self._output(self.evaluated, batch, labels=self.labels(batch))
         self.losses.update(output.loss_dict, contents(batch))
         if "aligned" in batch.targets[0]:  # of the data, which need not be read as in training
             count = float(unaligned(batch))
@@ -288,4 +295,6 @@ class Detector(LightningModule):
 
     def _predictions(self, output: Any, batch: Batch) -> Predictions:
         sizes = torch.stack([target["size"] for target in batch.targets])
+        if batch.shares is not None and not self.family.sees_padding:
+            sizes = sizes / batch.shares
         return best_first(output, self.family, sizes, self.place_labels)

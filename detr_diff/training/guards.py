@@ -101,7 +101,7 @@ class FirstBatchGuard(Callback):
         groups = parameter_groups(detr, detector.rate_groups, 0.0)
         groups = [{**g, "lr": stage.rates.get(g["block"], 0.0) * g["multiple"]} for g in groups]
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
-        labels = detector.labels(batch.targets)
+        labels = detector.labels(batch)
         losses: list[float] = []
         with torch.random.fork_rng():
             for step in range(PATIENCE * self.steps + 1):

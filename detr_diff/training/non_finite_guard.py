@@ -1,13 +1,14 @@
 """A step whose loss or gradients are no numbers changes nothing, and is told."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from detr_diff.data.batch import Batch, collate
 from detr_diff.data.sampler import SampleKey
@@ -62,6 +63,7 @@ class NonFiniteGuard(Callback):
         self.keys: list[SampleKey] = []
         self.finite: Tensor | None = None
         self.last: Step | None = None
+        self.statistics: list[tuple[Tensor, Tensor]] = []  # of live batch norm, now and before the step
 
     def state_dict(self) -> dict[str, Any]:
         self._look()
@@ -75,6 +77,8 @@ class NonFiniteGuard(Callback):
     ) -> None:
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self.keys, self.finite = [], None
+            if self.skips:  # the forward pass alone changes them
+                self.statistics = [(own, own.clone()) for own in _statistics(pl_module)]
         # A batch is a function of these, so they are all that must be remembered.
         self.keys += [SampleKey(trainer.current_epoch, int(target["index"])) for target in batch.targets]
 
@@ -95,6 +99,8 @@ class NonFiniteGuard(Callback):
             broken = trainer.strategy.reduce(broken, reduce_op="sum").clamp(max=1.0)
         if not scaled:
             optimizer.found_inf = broken  # a fused optimizer then changes nothing
+        for now, before in self.statistics:
+            now.copy_(torch.where(broken > 0, before, now))
         there = None
         if broken.is_cuda:
             there = torch.cuda.Event()
@@ -155,6 +161,13 @@ class NonFiniteGuard(Callback):
             "trainer.precision=32-true may help; guards.skips=n leaves out up to n such steps",
         ]
         return "\n".join(lines)
+
+
+def _statistics(detector: Any) -> Iterator[Tensor]:
+    """What batch norm that learns has counted."""
+    for module in detector.detr.modules():
+        if isinstance(module, _BatchNorm) and module.training:
+            yield from module.buffers(recurse=False)
 
 
 def _range(values: Tensor) -> str:

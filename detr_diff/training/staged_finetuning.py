@@ -41,14 +41,16 @@ class StagedFinetuning(Callback):
         self.folder = folder
         self.monitor = monitor
         self.min_delta = min_delta
-        self.validations: list[tuple[int, float]] = []
+        self.validations: list[tuple[int, float, int]] = []  # epoch, value, optimizer step
         self.announced = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"validations": [list(row) for row in self.validations]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.validations = [(int(epoch), float(value)) for epoch, value in state_dict["validations"]]
+        # Older checkpoints have no steps.
+        rows = [(*row, -1)[:3] for row in state_dict["validations"]]
+        self.validations = [(int(epoch), float(value), int(step)) for epoch, value, step in rows]
 
     # Loaders are built before a training starts, and what they load depends on the stage.
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -75,10 +77,12 @@ class StagedFinetuning(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         patient = any(stage.patience is not None for stage in pl_module.plan.stages)
+        step = trainer.global_step
         if trainer.sanity_checking or not patient:
             return
-        figures = trainer.callback_metrics
-        self.validations.append((trainer.current_epoch, float(figures[self.monitor])))
+        if self.validations and self.validations[-1][2] == step:
+            return  # nothing was learnt since the one before
+        self.validations.append((trainer.current_epoch, float(trainer.callback_metrics[self.monitor]), step))
         before = dict(pl_module.ended)
         self._decide(pl_module)
         for index in pl_module.ended.keys() - before.keys():
@@ -91,7 +95,8 @@ class StagedFinetuning(Callback):
 
     def _decide(self, detector: Any) -> None:
         sign = -1.0 if less_is_better(self.monitor) else 1.0
-        detector.ended = ended_early(detector.plan.stages, self.validations, sign, self.min_delta)
+        judged = [(epoch, value) for epoch, value, _ in self.validations]
+        detector.ended = ended_early(detector.plan.stages, judged, sign, self.min_delta)
 
     def _apply(self, trainer: Trainer, detector: Any) -> Span:
         span: Span = detector.timeline.at_epoch(trainer.current_epoch)

@@ -241,7 +241,8 @@ def ended_early(
 
     Returns:
         Index of the stage to the epochs that it had. The next stage begins after the epoch in
-        which patience ran out.
+        which patience ran out. As long as a figure of which more is better has been 0, as AP is at
+        first, patience waits: it says nothing yet.
     """
     ended: dict[int, int] = {}
     index = first = worse = 0
@@ -254,7 +255,7 @@ def ended_early(
         if sign * value > best + min_delta:
             worse, best = 0, sign * value
             continue
-        worse += 1
+        worse += int(sign < 0 or best > 0)
         patience = stages[index].patience
         if patience is not None and worse >= patience:
             ended.setdefault(index, epoch - first + 1)

@@ -28,6 +28,7 @@ USELESS = {
 }
 ELSEWHERE = {
     "fast_dev_run": "a short run: data.subset=8, and few epochs in the stages",
+    "overfit_batches": "data.subset=8 learns few pairs",
     "max_steps": "stages.<name>.epochs says how long; data.subset makes epochs shorter",
     "max_time": "stages.<name>.epochs says how long; SIGTERM stops a run, and resume=true goes on with it",
 }
@@ -57,19 +58,28 @@ def require_bounds(settings: DictConfig) -> None:
 
 
 def require_validation(trainer: dict[str, Any], batches: Sequence[int]) -> None:
-    """Refuse an interval of validation, counted across epochs, that a training never comes to the end of.
+    """Refuse an interval of validation that a training never comes to the end of.
 
     Args:
         trainer: The section.
         batches: Of each epoch.
 
     Raises:
-        SettingError: There would be no validation, and so no best checkpoint.
+        SettingError: There would be no validation, and so no best checkpoint; or Lightning would stop
+            in a stage that has fewer batches.
     """
     every, limit = trainer["val_check_interval"], trainer["limit_train_batches"]
     if limit is not None:
         batches = [min(n, limit) if isinstance(limit, int) else int(n * limit) for n in batches]
-    if trainer["check_val_every_n_epoch"] is None and isinstance(every, int) and every > sum(batches):
+    if not min(batches):
+        raise SettingError(f"trainer.limit_train_batches={limit}: leaves no batch in one of the stages")
+    across = trainer["check_val_every_n_epoch"] is None
+    if not across and isinstance(every, int) and every > min(batches):
+        raise SettingError(
+            f"trainer.val_check_interval={every}: an epoch has {min(batches)} batches in one of the stages; "
+            "a share from 0 to 1, or trainer.check_val_every_n_epoch=null to count across epochs"
+        )
+    if across and isinstance(every, int) and every > sum(batches):
         raise SettingError(f"trainer.val_check_interval={every}: no validation in {sum(batches)} batches")
 
 

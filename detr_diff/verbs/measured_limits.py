@@ -51,7 +51,7 @@ def count(job: Job, turns: Turns, folder: Path) -> None:
     detector = training.detector.to(device)
     samples: Samples = next(iter(training.data.loader("all")))
     moved: Batch = detector.transfer_batch_to_device(samples, device, 0)
-    labels = detector.labels(moved.targets)
+    labels = detector.labels(moved)
 
     def loss() -> torch.Tensor:
         return detector.detr(pixel_values=moved.images, pixel_mask=moved.masks, labels=labels).loss

@@ -146,7 +146,9 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         trainer.strategy.barrier()
         if not best.exists():
             raise UserError(f"training ended without a validation, so there is no {best}")
-        detector.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+        detector.load_state_dict(checkpoint["state_dict"])
+        log.info("best checkpoint: epoch %d", checkpoint["epoch"])
         figures = evaluate(trainer, detector, data, final)
         # In every process: what they have is gathered.
         results = Results.of(detector, data.datasets[final], figures, settings.bootstrap, settings.seed)

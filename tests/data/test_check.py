@@ -111,4 +111,4 @@ def test_training_refuses_or_leaves_out(broken: Path, tmp_path: Path, cli: Calla
     skipped = cli("train", *common, "run_name=skipped", "data.on_error=skip")
     assert skipped.code == 0
     assert "10 problems" in skipped.err
-    assert "9 pairs are left out" in skipped.err
+    assert "pairs left out: 9" in skipped.err

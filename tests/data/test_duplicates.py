@@ -5,15 +5,21 @@ import numpy as np
 import pytest
 import torch
 
-from detr_diff.data.duplicates import NEAR, Pictures, fingerprint, shared_files
+from detr_diff.data.duplicates import NEAR, SAME, Pictures, fingerprint, shared_files
 from detr_diff.data.frame_pair import FramePair
 from detr_diff.data.synthetic import Scene, SceneSettings
+from detr_diff.evaluation.overlays import write
 
 SETTINGS = SceneSettings(width=240, height=180, shake=0)
 
 
 def frame(scene: int, index: int = 0) -> torch.Tensor:
     return torch.from_numpy(Scene(scene, SETTINGS).pair(index).before).permute(2, 0, 1)
+
+
+def add(pictures: Pictures, pair: str, path: Path, split: str, picture: torch.Tensor) -> None:
+    write(path, picture)
+    pictures.add(pair, path, split, picture)
 
 
 def copied(picture: torch.Tensor, how: str) -> torch.Tensor:
@@ -27,20 +33,34 @@ def copied(picture: torch.Tensor, how: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("how", ["jpeg90", "jpeg60", "half", "larger", "odd"])
-def test_a_copy_is_found(how: str) -> None:
+def test_a_copy_is_found(how: str, tmp_path: Path) -> None:
     pictures = Pictures()
     for scene in range(3):
-        pictures.add(f"train{scene}", Path(f"t{scene}.png"), "train", frame(scene))
-    pictures.add("val", Path("v.png"), "val", copied(frame(1), how))
+        add(pictures, f"train{scene}", tmp_path / f"t{scene}.png", "train", frame(scene))
+    add(pictures, "val", tmp_path / "v.png", "val", copied(frame(1), how))
     (found,) = pictures.repeated()
     assert (found.pair, found.split, found.other_pair, found.other_split) == ("val", "val", "train1", "train")
-    assert (found.path, found.other_path) == (Path("v.png"), Path("t1.png"))
+    assert (found.path, found.other_path) == (tmp_path / "v.png", tmp_path / "t1.png")
 
 
-def test_other_frames_of_a_camera_are_no_copies() -> None:
+def test_frames_that_differ_by_a_small_object_are_no_copies(tmp_path: Path) -> None:
+    """In a still yard nothing tells them apart but what moved, and that is lost in a picture of 32x32."""
+    empty = torch.randint(90, 110, (3, 1080, 1920), dtype=torch.uint8)
+    empty[:, :500] = 30
+    pictures = Pictures()
+    for index, split in enumerate(("train", "val")):
+        picture = empty.clone()
+        picture[:, 600:624, 300 + 400 * index : 312 + 400 * index] += 60
+        add(pictures, split, tmp_path / f"{split}.png", split, picture)
+    assert np.abs(pictures._small[0].astype(int) - pictures._small[1]).max() <= SAME
+    assert pictures.repeated() == []
+
+
+def test_other_frames_of_a_camera_are_no_copies(tmp_path: Path) -> None:
     pictures = Pictures()
     for index in range(12):
-        pictures.add(str(index), Path(f"{index}.png"), ("train", "val", "test")[index % 3], frame(0, index))
+        split = ("train", "val", "test")[index % 3]
+        add(pictures, str(index), tmp_path / f"{index}.png", split, frame(0, index))
     assert pictures.repeated() == []
     assert pictures.one_camera()
 

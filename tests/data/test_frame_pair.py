@@ -55,7 +55,7 @@ def test_a_table_is_read(tmp_path: Path) -> None:
     found = discover(tmp_path, labels="other")
     table = tmp_path / "pairs.csv"
     assert [str(problem) for problem in found.problems] == [
-        f"{table}:3: pair 'x' is already in line 2",
+        f"{table}:3: pair 'x' is already in line 2; a column pair can name them",
         f"{table}:4: split 'later' is unknown, allowed: train, val, test",
         f"{table}:5: after is empty",
     ]

@@ -118,7 +118,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     first, second = (contender(name, *planted(0.7, seed)) for name, seed in (("a", 1), ("b", 2)))
     with pytest.raises(UserError, match=r"class names: a has \['a', 'b', 'c'\], b has \['x'\]"):
         Contest.of([first, replace(second, classes=["x"])], 100, 0)
-    with pytest.raises(UserError, match="no test pair is common to all runs: a has 10, b has 5"):
+    with pytest.raises(UserError, match="no pair is common to all runs: a has 10, b has 5"):
         Contest.of([some_pairs(first, range(10)), some_pairs(second, range(20, 25))], 100, 0)
     moved = contender("b", *planted(0.7, 2, truth_seed=3))
     with pytest.raises(UserError, match=r"a and b have other objects in \d+ of 40 common pairs"):

@@ -41,13 +41,15 @@ def naive(judged: Sequence[Judged]) -> dict[str, float]:
     for prediction, truth, partners in judged:
         found: dict[int, int] = {}  # object to prediction
         for row in sorted(range(len(prediction["labels"])), key=lambda r: -float(prediction["scores"][r])):
-            best, chosen = 0.5, None
+            best, chosen = (False, 0.5), None
             for column in range(len(truth["labels"])):
                 if column in found or truth["labels"][column] != prediction["labels"][row]:
                     continue
                 sides = prediction["boxes"][row].double()[None], truth["boxes"][column].double()[None]
-                if (overlap := float(box_iou(*sides))) >= best:
-                    best, chosen = overlap, column
+                overlap = float(box_iou(*sides))
+                here = bool(truth["places"][column] == prediction["places"][row])
+                if overlap >= 0.5 and (here, overlap) >= best:
+                    best, chosen = (here, overlap), column
             if chosen is not None:
                 found[chosen] = row
         of = {row: column for column, row in found.items()}
@@ -119,3 +121,19 @@ def test_a_perfect_prediction_is_perfect() -> None:
     assert set(metrics.compute().values()) == {1.0}
     metrics.update(prediction, truth, torch.tensor([-1, 2, 1]))
     assert metrics.compute()["link_accuracy"] == 0.5
+
+
+def test_objects_that_change_places_are_told_apart() -> None:
+    """An object may stand where another of its class stood: IoU alone is a tie then."""
+    here, there = [10.0, 10, 30, 30], [50.0, 10, 70, 30]
+    boxes = torch.tensor([here, there, there, here])
+    truth = {
+        "boxes": boxes,
+        "labels": torch.zeros(4, dtype=torch.int64),
+        "places": torch.tensor([0, 1, 0, 1]),
+        "objects": torch.tensor([0, 0, 1, 1]),
+    }
+    metrics = PlaceMetrics()
+    prediction = {**truth, "scores": torch.tensor([0.9, 0.8, 0.7, 0.6])}
+    metrics.update(prediction, truth, torch.tensor([1, 0, 3, 2]))
+    assert metrics.compute() == {"place_accuracy": 1.0, "link_accuracy": 1.0, "link_precision": 1.0}

@@ -99,7 +99,7 @@ class Trial:
         """The loss of some of the pairs."""
         detr: Any = self.detector.detr
         batch = self.batch.take(positions)
-        labels = self.detector.labels(batch.targets)
+        labels = self.detector.labels(batch)
         with autocast(self.precision, self.device):
             loss: Tensor = detr(pixel_values=batch.images, pixel_mask=batch.masks, labels=labels).loss
         return loss
