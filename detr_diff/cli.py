@@ -1,6 +1,7 @@
 """`detr-diff <verb> [key=value ...]`. Imports nothing heavy before the verb runs."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -61,7 +62,7 @@ def told(run: Callable[[], object], traceback: bool) -> int:
         return error.exit_code
     except BrokenPipeError:  # the reader, as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         _tell("interrupted", silent)
         return 130

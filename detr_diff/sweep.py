@@ -22,6 +22,7 @@ from detr_diff.help import CONF
 from detr_diff.launch import STOPPED, launch, launched, processes
 from detr_diff.text import render
 from detr_diff.verbs import module_of
+from detr_diff.verbs.bounds import FREE
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
             f"{folder} exists and is never overwritten: choose another run_name=..., "
             "or go on with resume=true"
         )
+    for above in folder.parents:
+        if Path(settings.runs) in above.parents and has_results(above):
+            raise SettingError(f"run_name={settings.run_name}: {above} is a run, which holds no others")
     register_schemas()
     # Said, or jobs with other names (experiment=a,b) would go elsewhere.
     one_folder = [f"hydra.sweep.dir={quoted(str(folder))}", "--multirun"] if sweep else []
@@ -90,7 +94,7 @@ def train_job(settings: DictConfig, group: str | None) -> float | None:
     folder = Path(job.runtime.output_dir)
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
-        (folder / OVERRIDES).write_text("\n".join(job.overrides.task) + "\n", encoding="utf-8")
+        _keep_overrides(folder, list(job.overrides.task))
     try:
         OmegaConf.resolve(settings)
         count = processes(settings.trainer)
@@ -131,7 +135,8 @@ def guarded(settings: DictConfig, folder: Path, group: str | None) -> float:
         with status:
             return float(module_of("train").train(settings, folder, group, status))
     except Exception as error:
-        if getattr(error, "exit_code", 1) != STOPPED:
+        # What is refused on resume does not spoil what has finished.
+        if getattr(error, "exit_code", 1) != STOPPED and not (folder / METRICS).exists():
             (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
             error.add_note(f"traceback in {folder / TRACEBACK}")
         raise
@@ -177,6 +182,22 @@ def close_sweep(folder: Path) -> int:
         csv.writer(file).writerows(rows)
     print(render(table))
     return int(failed)
+
+
+def _keep_overrides(job: Path, words: list[str]) -> None:
+    """Write what this job was given; on resume it must be what it began with.
+
+    Raises:
+        Stopped: It is not, so the jobs of this sweep are others.
+    """
+    before = _overrides(job)
+    changed = set(before) ^ set(words)
+    if before and any(not word.startswith(FREE) for word in changed):
+        error = SettingError(
+            f"resume=true: job {job.name} was {' '.join(before)}, now {' '.join(words)}; begin another sweep"
+        )
+        raise Stopped(error)
+    (job / OVERRIDES).write_text("\n".join(words) + "\n", encoding="utf-8")
 
 
 def _overrides(job: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Where frame pairs are found: layout (a), images/ and labels/; layout (b), pairs.csv."""
 
 import csv
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -21,6 +22,11 @@ from detr_diff.errors import SettingError
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 SPLITS = (None, Split.train, Split.val, Split.test)
 SceneOf = Callable[[str, str | None], str | None]  # from the name and the scene so far
+
+
+log = logging.getLogger(__name__)
+
+CLASSES = "classes.txt"  # labelling tools put it beside the labels
 
 
 @dataclass
@@ -69,11 +75,22 @@ def discover(
     else:
         raise SettingError(f"data.root={root}: neither pairs.csv nor images/ in it")
     found = Discovery(FramePairs(root))
+    ready = []
     for item in progress(items, "finding the frame pairs"):
         if isinstance(item, Problem):
             found.problems.append(item)
-        else:
-            found.pairs.append(item)
+            continue
+        found.pairs.append(item)
+        if item.before is None:
+            ready.append(item.name)
+    if 0 < len(ready) < len(found.pairs):
+        log.warning(
+            "%d pictures are taken as ready diff images, %d pairs have two frames: %s; names of frames end "
+            "in _before and _after",
+            len(ready),
+            len(found.pairs) - len(ready),
+            ", ".join(ready[:5]),
+        )
     if not found.pairs and not found.problems:
         raise SettingError(f"data.root={root}: no frame pairs in it")
     return found
@@ -201,7 +218,7 @@ def _without_frames(folder: Path, names: np.ndarray[tuple[int], np.dtype[np.int6
     stems = Strings()
     hashes = []
     for _, scene, files in _walk(folder, (".txt",)):
-        for file in sorted(files):
+        for file in sorted(set(files) - {CLASSES}):
             stems.append(f"{scene}/{file[:-4]}" if scene else file[:-4])
             hashes.append(hash(stems[-1]))
     for index in np.nonzero(~np.isin(np.array(hashes, np.int64), names))[0].tolist():
@@ -213,8 +230,8 @@ def _name_and_role(file: str) -> tuple[str, str]:
     """(pair, before | after | ready) of a picture's file name."""
     stem = os.path.splitext(file)[0]
     for role in ("before", "after"):
-        if stem.endswith(f"_{role}"):
-            return stem.removesuffix(f"_{role}"), role
+        if stem.lower().endswith(f"_{role}"):
+            return stem[: -len(role) - 1], role
     return stem, "ready"
 
 

@@ -101,7 +101,8 @@ def _curves(axes: Axes, runs: Sequence[Contender], name: str) -> None:
     axes.set_xlim(left=0)
     axes.set_title(CURVES[name], fontsize=10, color=INK)
     axes.set_xlabel("optimizer step", fontsize=9, color=INK)
-    if name.endswith("loss"):
+    low, high = axes.dataLim.intervaly
+    if name.endswith("loss") and 0 < 10 * low < high:  # on less than a decade there would be no ticks
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(3, 1)))
         axes.yaxis.set_minor_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(3, 1)))

@@ -33,6 +33,22 @@ ELSEWHERE = {
     "max_time": "stages.<name>.epochs says how long; SIGTERM stops a run, and resume=true goes on with it",
 }
 
+# A resumed run may differ in these and still end the same.
+FREE = (
+    "resume",
+    "debug",
+    "runs",
+    "overlays",
+    "bootstrap",
+    "report",
+    "trainer.enable_progress_bar",
+    "logger",
+    "data.num_workers",
+    "data.cache",
+    "checkpoint.every_minutes",
+    "checkpoint.every_n_steps",
+)
+
 
 def require_bounds(settings: DictConfig) -> None:
     """Refuse numbers that make no sense, and what would end a training without a result.

@@ -55,6 +55,8 @@ def run(settings: DictConfig) -> int:
     for row in ("pairs in which nothing moved", *names):
         table.add_row(row, *(str(count[row]) for count in counts.values()))
     print(render(table))
+    if any((item.labels.places >= 0).any() for item in usable):
+        print(f"{settings.format} does not say which boxes are old and which are new places: that is lost")
     if None in chosen:
         print(f"{chosen.count(None)} pairs have frames on both sides of a cut in time and were left out")
     return 0

@@ -47,8 +47,9 @@ def run(settings: DictConfig) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
-    if settings.bootstrap < 0:
-        raise SettingError(f"bootstrap={settings.bootstrap}: at least 0")
+    for key in ("bootstrap", "overlays"):
+        if settings[key] < 0:
+            raise SettingError(f"{key}={settings[key]}: at least 0")
     if settings.out and (Path(settings.out) / "evaluation.json").exists():
         raise _exists(Path(settings.out))
     robustness = _robustness(settings) if settings.robustness else None
@@ -180,16 +181,18 @@ def _write_and_show(
     write_metrics(out / "evaluation.json", {**figures, **facts, **results.analysis.facts("test/")})
     name = settings.ckpt_path if settings.model is None else settings.model.baseline
     title = f"{name} on {data.settings.root}, {settings.split}: {len(dataset)} pairs"
-    for table in results.tables(title):
-        print(render(table))
+    written = f"written to {out}"
     if settings.report:
         subject = {
             "evaluation": out.name,
             "model": str(name),
             **_subject(data, str(settings.split), len(dataset)),
         }
-        print(f"report: {write_report(out, results, subject)}")
-    print(f"written to {out}")
+        written = f"report: {write_report(out, results, subject)}\n{written}"
+    # Last: who reads it may have seen enough, as head.
+    for table in results.tables(title):
+        print(render(table))
+    print(written)
 
 
 def _subject(data: MovedObjectDataModule, split: str, pairs: int) -> dict[str, str]:

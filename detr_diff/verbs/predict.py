@@ -45,6 +45,9 @@ def run(settings: DictConfig) -> int:
     threshold = detector.threshold if settings.threshold is None else settings.threshold
     if not 0.0 <= threshold <= 1.0:
         raise SettingError(f"threshold={threshold}: a score from 0 to 1")
+    for key in ("batch_size", "subset"):
+        if settings.data[key] is not None and settings.data[key] < 1:
+            raise SettingError(f"data.{key}={settings.data[key]}: at least 1")
     pairs = _pairs(settings, detector, trained)
     dataset = MovedObjectDataset(pairs, detector.comparison, detector.processor)
     given = {key: value for key, value in plain(settings.data).items() if value is not None}

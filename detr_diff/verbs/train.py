@@ -46,29 +46,13 @@ from detr_diff.training.status_callback import StatusCallback
 from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
-from detr_diff.verbs.bounds import require_bounds, require_epochs, require_validation
+from detr_diff.verbs.bounds import FREE, require_bounds, require_epochs, require_validation
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan, symmetric_setting, take_both_frames
 from detr_diff.verbs.places import advise_on_places, require_places
 
 log = logging.getLogger(__name__)
 
 REPORT = "report.json"
-
-# A resumed run may differ in these and still end the same.
-FREE = (
-    "resume",
-    "debug",
-    "runs",
-    "overlays",
-    "bootstrap",
-    "report",
-    "trainer.enable_progress_bar",
-    "logger",
-    "data.num_workers",
-    "data.cache",
-    "checkpoint.every_minutes",
-    "checkpoint.every_n_steps",
-)
 
 
 def train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile) -> float:
@@ -121,7 +105,9 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         advise_on_places(detector, data)
     final = "test" if len(data.datasets["test"]) else "val"
     if final == "val":
-        log.warning("no test pairs (data.test=%s): the final metrics are of validation", settings.data.test)
+        by_column = any(pair.split for pair in data.datasets["val"].pairs.frame_pairs())
+        why = "the column split names none" if by_column else f"data.test={settings.data.test}"
+        log.warning("no test pairs (%s): the final metrics are of validation", why)
 
     require_learning(detector.plan.stages, detector.rate_groups)
     if settings.gradient_checkpointing:

@@ -97,7 +97,9 @@ def diagnose_plan(plan: Plan, pretrained: bool) -> Iterator[Finding]:
             f"{some(sum(plan.epochs()), 'epoch', 'epochs')}",
         ]
         less = (
-            "a smaller trainer.accumulate_grad_batches and data.batch_size, " if accumulates or large else ""
+            "a smaller trainer.accumulate_grad_batches and data.batch_size, "
+            if accumulates or large or plan.accumulate > 1
+            else ""
         )
         yield Finding(
             Level.problem if steps < least / 2 else Level.suspicious,
