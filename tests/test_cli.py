@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from detr_diff.cli import VERBS
+from detr_diff.text import fits, render
 from tests.conftest import ROOT, shell
 
 HEAVY = ("torch", "lightning", "transformers", "matplotlib", "cv2", "wandb", "scipy")
@@ -193,3 +195,15 @@ def test_the_wheel_holds_the_configuration_and_works_from_any_folder(tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert (elsewhere / "d/dataset.yaml").exists()
+
+
+def test_names_in_tables_are_names() -> None:
+    table = Table("class", "and its number of objects", title="/data/set[new] :smile:")
+    table.add_row("car [old]")
+    table.add_row("bike [/e]")
+    shown = render(table)
+    assert "/data/set[new] :smile:" in shown
+    assert "car [old]" in shown
+    assert "bike [/e]" in shown
+    assert fits(table)
+    assert not fits(table, width=5)

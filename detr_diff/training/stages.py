@@ -255,7 +255,7 @@ def ended_early(
         if sign * value > best + min_delta:
             worse, best = 0, sign * value
             continue
-        worse += int(sign < 0 or best > 0)
+        worse += int(sign < 0 or best != 0.0)
         patience = stages[index].patience
         if patience is not None and worse >= patience:
             ended.setdefault(index, epoch - first + 1)

@@ -1,13 +1,18 @@
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from detr_diff.data.check import check
+from detr_diff.data.description import class_names
 from detr_diff.data.discovery import discover
+from detr_diff.data.image import inspect_image, read_image
+from detr_diff.errors import SettingError
 
 GOOD = "0 0.5 0.5 0.2 0.2\n"
 
@@ -112,3 +117,37 @@ def test_training_refuses_or_leaves_out(broken: Path, tmp_path: Path, cli: Calla
     assert skipped.code == 0
     assert "10 problems" in skipped.err
     assert "pairs left out: 9" in skipped.err
+
+
+def test_pictures_that_would_be_read_otherwise_are_problems(tmp_path: Path) -> None:
+    colours = np.full((6, 8, 3), 3200, np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), colours)
+    assert inspect_image(tmp_path / "deep.png") == "16 bits a channel, 8 expected"
+    for suffix in ("jpg", "tif"):
+        path, turned = tmp_path / f"turned.{suffix}", Image.Exif()
+        turned[0x0112] = 6
+        Image.new("RGB", (8, 6)).save(path, exif=turned)
+        assert (
+            inspect_image(path)
+            == "orientation 6 (EXIF), which is not applied: write it upright, without that"
+        )
+        turned[0x0112] = 1
+        Image.new("RGB", (8, 6)).save(path, exif=turned)
+        assert inspect_image(path) == (6, 8)
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/k\xe9.png"))
+    Image.new("RGB", (8, 6)).save(path)
+    assert inspect_image(path) == "its name is not UTF-8 text"
+    with pytest.raises(OSError, match="its name is not UTF-8 text"):
+        read_image(path)
+
+
+def test_class_names_are_text_and_different(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text("names: [no, yes, 1]\n")
+    assert class_names(tmp_path, None) == ["no", "yes", "1"]
+    (tmp_path / "dataset.yaml").write_text("\ufeffnames: {1: b, 0: a}\nlabels: both\n")
+    assert class_names(tmp_path, None) == ["a", "b"]
+    with pytest.raises(SettingError, match=r"data.names=\['car', 'car'\]: different class names expected"):
+        class_names(tmp_path, ["car", "car"])
+    (tmp_path / "dataset.yaml").write_text("names: [a, ]\nlabels: all\n")
+    with pytest.raises(SettingError, match="labels: 'all' is unknown"):
+        class_names(tmp_path, None)

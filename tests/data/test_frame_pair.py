@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,44 @@ def test_unusable_names_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "dataset.yaml").write_text(text)
     with pytest.raises(SettingError, match=r"dataset\.yaml"):
         read_description(tmp_path)
+
+
+def test_a_table_with_folders_names_pairs_by_their_paths(tmp_path: Path) -> None:
+    rows = [f"f/{cam}/0.png,f/{cam}/1.png,labels/{cam}/0.txt" for cam in ("a", "b")]
+    touch(tmp_path, *(path for row in rows for path in row.split(",")))
+    (tmp_path / "pairs.csv").write_text("before,after,label\n" + "\n".join(rows) + "\n")
+    found = discover(tmp_path)
+    assert [pair.name for pair in found.pairs] == ["a/0", "b/0"]
+    assert not found.problems
+
+
+def test_a_table_with_another_shape_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("before;after;label\nf/0.png;f/1.png;l.txt\n")
+    with pytest.raises(SettingError, match=r"no column after, label; found: before;after;label; .* commas"):
+        discover(tmp_path)
+    table.write_text("before,after,label\nf/0.png,f/1.png,l.txt,more\nf/0.png,f/1.png,l.txt\n")
+    found = discover(tmp_path)
+    assert [str(problem) for problem in found.problems] == [f"{table}:2: 4 fields, 3 expected"]
+    assert len(found.pairs) == 1
+
+
+def test_frames_taken_for_diff_images_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "images/1_Before.png", "images/1_AFTER.png", "labels/1.txt", "labels/classes.txt")
+    assert [pair.name for pair in discover(tmp_path).pairs] == ["1"]
+    assert not discover(tmp_path).problems
+    assert not caplog.records
+    touch(tmp_path, "images/x-before.png", "images/x-after.png")
+    discover(tmp_path, labelled=False)
+    assert (
+        "2 pictures are taken as ready diff images, 1 pairs have two frames: x-after, x-before" in caplog.text
+    )
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "images/1_before.png", "images/1_after.png", "labels/1.txt")
+    os.rename(
+        os.fsencode(tmp_path / "images/1_after.png"), os.fsencode(tmp_path) + b"/images/k\xe9_after.png"
+    )
+    with pytest.raises(SettingError, match=r"udce9_after.png': its name is not UTF-8 text; rename it"):
+        discover(tmp_path)

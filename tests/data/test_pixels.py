@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import DetrImageProcessor, RTDetrImageProcessor
 
-from detr_diff.data.batch import Packed, Target, collate
+from detr_diff.data.batch import Packed, Samples, Target, collate
 from detr_diff.data.loading import build_loader
 from detr_diff.data.pixels import batched
 from detr_diff.data.resizing import input_size
@@ -84,3 +84,13 @@ def test_what_is_packed_comes_out(counts: list[int]) -> None:
     for found, target in zip(Packed.of(targets).targets(), targets, strict=True):
         assert found.keys() == target.keys()
         assert all(torch.equal(found[key], value) for key, value in target.items())
+
+
+def test_the_part_of_a_batch_that_is_picture_is_known() -> None:
+    target = {"size": torch.tensor([48, 60]), "boxes": torch.zeros(0, 4)}
+    processor = DetrImageProcessor(do_resize=False)
+    image = torch.zeros(3, 48, 60, dtype=torch.uint8)
+    assert batched(Samples([image], Packed.of([target])), processor).shares is None
+    padded = batched(Samples([image], Packed.of([target]), multiple=64), processor)
+    assert padded.shares is not None
+    assert padded.shares.tolist() == [[0.75, 0.9375]]

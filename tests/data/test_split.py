@@ -120,3 +120,10 @@ def test_a_division_may_stay_while_the_seed_varies(data_root: Path) -> None:
 
     assert division("seed=0") != division("seed=1")
     assert division("seed=0") == division("seed=1", "data.split_seed=0")
+
+
+def test_numbers_without_zeros_are_in_the_order_of_time() -> None:
+    items = [FramePair(str(i), Path(f"{i}.jpg"), Path(f"{i + 1}.jpg"), None) for i in range(1, 120)]
+    chosen = split_pairs(items, SplitBy.time, 0.2, 0.2, 0)
+    kept = [split for split in chosen if split is not None]
+    assert kept == sorted(kept, key=["train", "val", "test"].index)

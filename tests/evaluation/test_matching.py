@@ -7,7 +7,7 @@ from torchvision.ops import box_iou
 
 from detr_diff.evaluation import matching
 from detr_diff.evaluation.matching import IOU_THRESHOLDS, match
-from detr_diff.evaluation.object_size import COCO_SIZES, thirds, with_any
+from detr_diff.evaluation.object_size import COCO_SIZES, third_of, thirds, with_any
 from detr_diff.evaluation.overlap import overlaps
 from detr_diff.evaluation.record import Record
 from tests.evaluation.scenes import coco, record, scene
@@ -123,3 +123,22 @@ def test_thirds_hold_a_third_each_and_no_object_twice() -> None:
     assert list(thirds(record([], []))) == ["smallest", "middle", "largest"]
     with pytest.raises(ValueError, match="the first range must be"):
         match(own, overlaps(own), sizes=tuple(ranges.values()))
+
+
+def test_objects_of_one_size_are_in_one_third() -> None:
+    """Labels are rounded: the area of equal boxes differs in the last digits."""
+    rng = np.random.default_rng(0)
+    widths = rng.integers(20, 24, 300)
+    w, h = (np.round(widths / 1920, 6) * 1920, np.round(2 * widths / 1080, 6) * 1080)
+    boxes = np.stack([np.zeros(300), np.zeros(300), w, h], axis=1)
+    own = record([], [])._replace(
+        images=np.arange(300),
+        object_image=np.arange(300),
+        object_boxes=boxes,
+        object_labels=np.zeros(300, np.int64),
+    )
+    position = third_of(own.object_areas(), thirds(own))
+    for width in range(20, 24):
+        assert len(set(position[widths == width].tolist())) == 1
+    inside = match(own, overlaps(own), sizes=with_any(thirds(own))).object_inside[1:]
+    assert (inside.argmax(0) == position).all()

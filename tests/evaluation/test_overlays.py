@@ -9,6 +9,7 @@ from detr_diff.evaluation.overlays import (
     draw,
     errors,
     file_name,
+    file_names,
 )
 
 
@@ -73,3 +74,10 @@ def test_an_arrow_leads_from_the_old_place_to_the_new_one() -> None:
     corner = (slice(None), 80, 60)
     assert alone[corner].tolist() == list(OLD_PLACE)
     assert draw(image, ["car"], shared)[corner].tolist() == list(PREDICTION)
+
+
+def test_files_of_pairs_have_names_of_their_own() -> None:
+    names = file_names(["cam/1_0", "cam_1/0", "cam_1_0", "x" * 300])
+    assert len(set(names)) == 4
+    assert names[0] == "cam_1_0"
+    assert max(map(len, names)) < 255

@@ -1,13 +1,17 @@
 from dataclasses import asdict
+from types import SimpleNamespace
 
+import pytest
 import torch
 import yaml
 
-from detr_diff.data.batch import Contents, Packed, Samples, contents
+from detr_diff.data.batch import Batch, Contents, Packed, Samples, contents
 from detr_diff.data.diff import Comparison
+from detr_diff.model.architecture import Architecture
 from detr_diff.model.load import load_model
 from detr_diff.training.detector import Detector
 from tests.conftest import ROOT
+from tests.model.tiny_models import build as tiny
 
 
 def build() -> Detector:
@@ -45,3 +49,28 @@ def test_the_host_keeps_what_only_it_looks_at() -> None:
     elsewhere = {key for key, value in moved.targets[0].items() if value.is_meta}
     assert elsewhere == {"boxes", "class_labels", "places", "objects"}
     assert moved.images.is_meta
+
+
+def test_boxes_are_of_the_picture_although_the_model_takes_padding_for_it() -> None:
+    """RT-DETR looks at no mask: what it says is relative to the padded batch."""
+    torch.manual_seed(0)
+    for family, scaled in (("rt_detr", True), ("detr", False)):
+        model, own = tiny(family)
+        architecture = Architecture(family, model.config.to_dict(), {}, live_batch_norm=True)
+        detector = object.__new__(Detector)
+        torch.nn.Module.__init__(detector)
+        detector.family, detector.place_labels, detector.architecture = own, None, architecture
+        target = {
+            "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.4]]),
+            "class_labels": torch.tensor([0]),
+            "size": torch.tensor([96, 128]),
+        }
+        # The picture is the left half of what the model gets, and three quarters of its height.
+        batch = Batch(torch.zeros(1, 3, 64, 64), None, [target], shares=torch.tensor([[0.75, 0.5]]))
+        (label,) = detector.labels(batch)
+        expected = [0.25, 0.375, 0.1, 0.3] if scaled else [0.5, 0.5, 0.2, 0.4]
+        assert label["boxes"][0].tolist() == pytest.approx(expected)
+        # A model that has learnt it says it, and the box is where it was in the frame.
+        output = SimpleNamespace(logits=torch.tensor([[[9.0, -9, -9]]]), pred_boxes=label["boxes"][None])
+        (found,) = detector._predictions(output, batch)
+        assert found["boxes"][0].tolist() == pytest.approx([51.2, 28.8, 76.8, 67.2], rel=1e-4)

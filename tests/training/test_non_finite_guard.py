@@ -1,6 +1,7 @@
 """The guard on its own; whole trainings that break are in test_guards.py."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,16 +26,17 @@ class Training:
         self.optimizer = torch.optim.AdamW([self.weight], lr=0.1, fused=True)
         self.logged: dict[str, float] = {}
         self.module = SimpleNamespace(
-            gradient_norm=None, log=lambda key, value: self.logged.update({key: value})
+            detr=nn.Module(), gradient_norm=None, log=lambda key, value: self.logged.update({key: value})
         )
         self.trainer: Any = SimpleNamespace(
             precision="32-true", world_size=1, accumulate_grad_batches=1, global_step=0, current_epoch=0
         )
         guard._report = lambda step: f"step {step.number}"  # type: ignore[method-assign]
 
-    def step(self, loss: float, gradient: float) -> None:
+    def step(self, loss: float, gradient: float, forward: Callable[[], object] = lambda: None) -> None:
         batch: Any = SimpleNamespace(targets=[])
         self.guard.on_train_batch_start(self.trainer, self.module, batch, 0)  # type: ignore[arg-type]
+        forward()
         self.guard.on_before_zero_grad(self.trainer, self.module, self.optimizer)
         self.guard.on_before_backward(self.trainer, self.module, torch.tensor(loss))  # type: ignore[arg-type]
         self.weight.grad = torch.tensor(gradient)
@@ -97,3 +99,17 @@ def test_the_host_does_not_wait(tmp_path: Path) -> None:
         training.weight.grad = torch.ones(())
         guard.on_before_optimizer_step(training.trainer, training.module, training.optimizer)
     assert guard.last is not None
+
+
+def test_a_step_that_is_left_out_leaves_batch_norm_as_it_was(tmp_path: Path) -> None:
+    """The forward pass has written what is no number into its statistics before anybody knows."""
+    training = Training(NonFiniteGuard(tmp_path, skips=1))
+    norm, frozen = nn.BatchNorm2d(2), nn.BatchNorm2d(2).eval()
+    training.module.detr = nn.ModuleList([norm, frozen])
+    training.step(*GOOD, forward=lambda: norm(torch.randn(2, 2, 4, 4)))
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    training.step(*LOSS, forward=lambda: norm(torch.full((2, 2, 4, 4), torch.nan)))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())
+    training.step(*GOOD, forward=lambda: norm(torch.randn(2, 2, 4, 4)))
+    assert int(norm.num_batches_tracked) == 2
+    assert norm.running_mean.isfinite().all()

@@ -150,3 +150,11 @@ def test_a_wrong_stage_is_named(fields: dict[str, Any], message: str) -> None:
 def test_no_stages_are_refused() -> None:
     with pytest.raises(SettingError, match="at least one"):
         StagePlan.from_settings({})
+
+
+def test_patience_waits_while_ap_has_never_left_0() -> None:
+    stages = [Stage("a", 20, patience=2)]
+    assert ended_early(stages, list(enumerate([0.0] * 10)), 1.0, 0.0) == {}
+    assert ended_early(stages, list(enumerate([0.0, 0.0, 0.0, 0.1, 0.1, 0.05])), 1.0, 0.0) == {0: 6}
+    # Of a loss less is better, and 0 would be the best there is.
+    assert ended_early(stages, list(enumerate([0.0, 0.0, 0.0])), -1.0, 0.0) == {0: 3}
