@@ -101,7 +101,7 @@ def test_a_part_of_the_pairs_is_enough(runs: Path, cli: Callable) -> None:
     result = cli("compare", f"runs=[{runs}/a,{runs}/part/evaluation/x,{runs}/sweep]", f"out={runs}/c", QUICK)
     assert result.code == 0, result.err
     said = (
-        "Different test pairs: a has 40, part/evaluation/x has 7, sweep/2 has 40, sweep/10 has 40. "
+        "Different pairs: a has 40, part/evaluation/x has 7, sweep/2 has 40, sweep/10 has 40. "
         "They are compared on the 7 common ones."
     )
     assert said in result.out
@@ -157,3 +157,19 @@ def test_a_mistake_gets_one_clear_line(
     assert result.code == code
     assert message in result.err
     assert not (runs / "compare").exists()
+
+
+def test_pairs_that_a_run_knows_are_told(runs: Path, cli: Callable) -> None:
+    folder = write(runs / "known/evaluation/x", contender("known", *planted(0.6, 1)), "test/")
+    facts = json.loads((folder / "evaluation.json").read_text())
+    (folder / "evaluation.json").write_text(json.dumps(facts | {"split": "all", "learnt_pairs": 30}))
+    result = cli("compare", f"{runs}/a", f"{runs}/known/evaluation/x", f"out={runs}/c", QUICK)
+    assert result.code == 0, result.err
+    page = (runs / "c/compare.html").read_text()
+    for said in (
+        "a is judged on its validation pairs, by which its checkpoint was chosen.",
+        "known/evaluation/x has learnt 30 of its 40 pairs.",
+    ):
+        assert said in result.out
+        assert said in page
+    assert "test pairs" not in page

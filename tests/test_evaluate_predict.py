@@ -254,6 +254,8 @@ def test_a_pair_without_objects_is_named(
         (["before=a.png", "after=b.png", "data.root=."], 2, "give either before=... after=..."),
         (["before=a.png", "after=b.png"], 1, "a.png: no such file"),
         (["after=b.png", "threshold=3"], 2, "threshold=3.0: a score from 0 to 1"),
+        (["data.root=.", "data.subset=-1"], 2, "data.subset=-1: at least 1"),
+        (["data.root=.", "data.batch_size=0"], 2, "data.batch_size=0: at least 1"),
     ],
 )
 def test_a_wrong_question_is_named(
@@ -263,3 +265,25 @@ def test_a_wrong_question_is_named(
     result = cli("predict", path, f"out={tmp_path / 'out'}", *words)
     assert result.code == code
     assert message in result.err
+
+
+def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:
+    words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt", "trainer.enable_progress_bar=false"]
+    words += ["report=false", "overlays=0", "bootstrap=0"]
+    facts, said = {}, {}
+    for split in ("train", "all", "test"):
+        result = shell([*words, f"split={split}", f"out={split}"], tmp_path)
+        assert result.returncode == 0, result.stderr
+        facts[split] = json.loads((tmp_path / split / "evaluation.json").read_text())
+        said[split] = result.stderr
+    learnt = facts["train"]["pairs"]
+    assert {split: own["learnt_pairs"] for split, own in facts.items()} == {
+        "train": learnt,
+        "all": learnt,
+        "test": 0,
+    }
+    assert 0 < learnt < facts["all"]["pairs"]
+    told = f"{learnt} of these {facts['all']['pairs']} pairs are those that the checkpoint has learnt"
+    assert told in said["all"]
+    assert f"frame pairs: {learnt} train, " in said["all"]
+    assert "learnt" not in said["test"]

@@ -153,3 +153,30 @@ def test_online_wandb_without_an_account_is_one_clear_line(
     assert result.code == 1
     assert "logger.offline=true needs neither network nor account" in result.err
     assert "Traceback" not in result.err
+
+
+def test_a_sweep_is_resumed_as_it_was(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "trainer.max_epochs=1", "data.subset=4"]
+    begun = cli("train", "--multirun", *words, "run_name=s", "seed=1,2")
+    assert begun.code == 0, begun.err
+    kept = (path for path in (tmp_path / "s").rglob("*") if path.is_file())
+    before = {path: path.read_bytes() for path in kept if path.name != "multirun.yaml"}  # of Hydra
+    other = cli("train", "--multirun", *words, "run_name=s", "seed=2,3", "resume=true")
+    assert other.code == 2
+    assert "resume=true: job 0 was" in other.err
+    assert "begin another sweep" in other.err
+    assert {path: path.read_bytes() for path in before} == before
+    same = cli("train", "--multirun", *words, "run_name=s", "seed=1,2", "resume=true")
+    assert same.code == 0, same.err
+    # What is refused leaves nothing in a run that has finished.
+    refused = cli("train", *words, "run_name=s/0", "seed=9", "resume=true")
+    assert (refused.code, "s is a run, which holds no others" in refused.err) == (2, True)
+    assert not list(tmp_path.rglob("traceback.txt"))
+
+
+def test_a_finished_run_is_left_alone(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "trainer.max_epochs=1", "data.subset=4"]
+    assert cli("train", *words, "run_name=r").code == 0
+    refused = cli("train", *words, "run_name=r", "seed=9", "resume=true")
+    assert (refused.code, "was 0, now 9" in refused.err) == (2, True)
+    assert not (tmp_path / "r/traceback.txt").exists()

@@ -16,6 +16,7 @@ from detr_diff.data.description import read_description
 from detr_diff.data.discovery import discover
 from detr_diff.data.split import split_pairs
 from detr_diff.evaluation.record import Record
+from detr_diff.training.metrics_file import read_metrics
 from detr_diff.training.run import precision_of
 from tests.conftest import TINY
 
@@ -213,7 +214,7 @@ def test_the_settings_work_together(extra: list[str], data_root: Path, tmp_path:
 def test_early_stopping_stops_the_last_stage_only(data_root: Path, tmp_path: Path, cli: Callable) -> None:
     words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "data.subset=4"]
     words += ["stages.first.epochs=4", "stages.second.epochs=8", "early_stopping.patience=2"]
-    words += ["early_stopping.min_delta=2.0"]  # no metric in [0, 1] can be that much better
+    words += ["early_stopping.monitor=val/loss", "early_stopping.min_delta=1e6"]  # none is that much better
     assert cli("train", *words).code == 0
     rows = list(csv.DictReader((tmp_path / "train/metrics.csv").open()))
     epochs = {int(row["epoch"]) for row in rows if row["val/map"]}
@@ -270,6 +271,10 @@ def test_a_run_without_validation_is_refused(data_root: Path, tmp_path: Path, cl
     [
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: without a validation there is no best"),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be learnt"),
+        (
+            "+trainer.overfit_batches=2",
+            "trainer.overfit_batches=2: not taken; data.subset=8 learns few",
+        ),
         ("+trainer.max_steps=3", "trainer.max_steps=3: not taken; stages.<name>.epochs says how long"),
         ("+trainer.max_time=00:00:01:00", "trainer.max_time=00:00:01:00: not taken; stages.<name>.epochs"),
         ("+trainer.fast_dev_run=true", "trainer.fast_dev_run=True: not taken; a short run: data.subset=8"),
@@ -350,3 +355,32 @@ def test_a_gpu_lowers_the_precision(
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert precision_of({"accelerator": accelerator, "precision": "auto"}) == expected
     assert precision_of({"accelerator": accelerator, "precision": "16-mixed"}) == "16-mixed"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "trainer.val_check_interval=3",
+            "trainer.val_check_interval=3: an epoch has 1 batches in one",
+        ),
+        ("trainer.limit_train_batches=0.5", "trainer.limit_train_batches=0.5: leaves no batch in one of the"),
+    ],
+)
+def test_a_later_stage_with_fewer_batches_is_thought_of(
+    setting: str, message: str, data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    """Lightning would stop when that stage begins, perhaps after hours, and a resumed run would, too."""
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "+stages.second.batch_size=30", setting]
+    result = cli("train", *words)
+    assert (result.code, message in result.err) == (2, True), result.err
+
+
+def test_of_equal_figures_the_last_is_the_best(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    """AP may be 0 for epochs in which the loss falls: then the first one is no better than the last."""
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "data.subset=4", "guards.first_batch=0"]
+    result = cli("train", *words, "stages.second.lr.all=1e-9", "stages.first.lr=1e-9")
+    assert result.code == 0, result.err
+    rows = [row for row in read_metrics(tmp_path / "train/metrics.csv") if row["val/map"]]
+    assert [float(row["val/map"]) for row in rows] == [0.0, 0.0]
+    assert "best checkpoint: epoch 1" in result.err

@@ -107,6 +107,7 @@ def _write(
             for thing, (place, partner) in zip(objects, linked, strict=True):
                 thing |= {"place": str(PLACES[place]), "link": None if partner == NONE else partner}
         pairs.append({"pair": name, "objects": objects})
+    out.mkdir(parents=True, exist_ok=True)
     (out / "predictions.json").write_text(json.dumps(pairs, indent=1) + "\n", encoding="utf-8")
     names = file_names([pair["pair"] for pair in pairs])
     for index, (name, prediction) in enumerate(zip(names, found, strict=True)):

@@ -68,7 +68,9 @@ def write(folder: Path, one: Contender, prefix: str = "test/") -> Path:
     found, _ = figures(one.record, one.classes, one.threshold)
     facts = {f"{prefix}{key}": None if np.isnan(value) else value for key, value in found.items()}
     name = "evaluation.json" if prefix == "test/" else "metrics.json"
-    (folder / name).write_text(json.dumps(facts | {"split": "test", "data": "/data/demo"}))
+    if prefix == "test/":
+        facts |= {"split": "test", "data": "/data/demo"}
+    (folder / name).write_text(json.dumps(facts))
     one.record.save(folder / RECORD)
     errors = pair_errors(one.record, one.threshold)
     write_pair_errors(folder / PAIR_ERRORS, errors, one.pairs, one.scenes)

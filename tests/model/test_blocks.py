@@ -118,3 +118,18 @@ def test_a_parameter_outside_all_blocks_is_an_error() -> None:
 def test_an_unknown_block_is_named_with_near_ones() -> None:
     with pytest.raises(SettingError, match="stages.x.learn: unknown block 'backbon', did you mean backbone"):
         expand(["backbon"], "stages.x.learn")
+
+
+def test_every_layer_is_learnt_from_whatever_is_frozen() -> None:
+    """D-FINE collects what its decoder layers say, for their losses, only in training."""
+    model, family = build("d_fine")
+    labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([1])}]
+    kinds = []
+    for learning in (["all"], ["backbone"]):
+        model.train()
+        set_learning(model, family, learning)
+        output = model(pixel_values=torch.rand(1, 3, 64, 64), labels=labels)
+        kinds.append(sorted(name for name in output.loss_dict if "_aux_" in name))
+    assert kinds[0] == kinds[1] != []
+    layer = model.model.decoder.layers[0]
+    assert not any(part.training for part in layer.modules())

@@ -136,6 +136,8 @@ def test_a_run_tells_how_it_learned(tmp_path: Path) -> None:
         {"step": 30, "stage": 2.0, "trainable_parameters": 10, "trainable/decoder": 7, "trainable/stem": 3}
         | {"peak_lr/decoder": 1e-4, "peak_lr/stem": 1e-5},
         {"step": 60, "val/map": 0.5, "train/loss_ce": 1.0},
+        # Of a step that was left out, and of a validation without objects.
+        {"step": 70, "val/map": "nan", "train/loss": "nan", "train/loss_ce": "inf"},
     ]
     with (tmp_path / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
@@ -144,10 +146,11 @@ def test_a_run_tells_how_it_learned(tmp_path: Path) -> None:
     curves = learning_curves(tmp_path)
     assert curves["stages"] == [
         {"name": "heads", "first": 0, "last": 30},
-        {"name": "whole", "first": 30, "last": 60},
+        {"name": "whole", "first": 30, "last": 70},
     ]
     charts = {chart["title"]: chart["series"] for chart in curves["charts"]}
     assert charts["Loss"] == [{"name": "train/loss", "points": [(10.0, 4.0), (20.0, 3.0), (30.0, 2.0)]}]
+    assert json.dumps(charts, allow_nan=False)
     assert [series["name"] for series in charts["Learning rate by block"]] == ["all blocks"]
     assert [series["name"] for series in charts["Parts of the training loss"]] == ["ce"]
     first, second = stage_tables(tmp_path)
