@@ -16,6 +16,14 @@ class SettingError(UserError):
     exit_code = 2
 
 
+class NothingLearns(SettingError):
+    """A stage in which no weight would change."""
+
+
+class PretrainedError(SettingError):
+    """Pretrained weights cannot be had, are damaged, or do not fit the model."""
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """The names closest to a mistyped one, as the end of an error message."""
     options = list(allowed)

@@ -4,8 +4,6 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import overload
 
-import numpy as np
-
 
 class Strings(Sequence[str]):
     """An append-only list of strings: their bytes in one buffer, and where each ends.
@@ -66,8 +64,3 @@ class Categories:
     def __getitem__(self, index: int) -> str | None:
         code = self._codes[index]
         return None if code < 0 else self.names[code]
-
-    @property
-    def codes(self) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-        """Position in `names`, -1 for None; int32 [N]."""
-        return np.array(self._codes, np.int32)

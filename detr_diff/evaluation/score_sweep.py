@@ -28,9 +28,9 @@ class Sweep:
     recall: Floats
     f1: Floats
 
-    def best_threshold(self, iou: float = 0.5) -> float:
-        """The score threshold of the best F1 at that IoU, over all classes."""
-        return SCORE_THRESHOLDS[int(best_column(self.f1[0, IOU_THRESHOLDS.index(iou)]))]
+    def best_threshold(self) -> float:
+        """The score threshold of the best F1 at IoU 0.5, over all classes."""
+        return SCORE_THRESHOLDS[int(best_column(self.f1[0, IOU_THRESHOLDS.index(0.5)]))]
 
     def at(self, score: float, iou: float = 0.5, row: int = 0) -> tuple[float, float, float]:
         """Precision, recall and F1 at the grid point next to a score threshold."""

@@ -95,20 +95,6 @@ def parameter_groups(
     return found
 
 
-def set_learning(detr: nn.Module, family: Family, learning: Collection[str]) -> None:
-    """Let the parameters learn that some words choose, see let_learn().
-
-    Args:
-        detr: The model.
-        family: Its DETR variant.
-        learning: Words of a selection, see selection.py; the names of blocks are the simplest.
-
-    Raises:
-        SettingError: A word that matches nothing.
-    """
-    let_learn(detr, family, ParameterNames(detr, family).learning(learning, (), "stage"))
-
-
 def let_learn(detr: nn.Module, family: Family, chosen: Collection[str]) -> None:
     """Let some parameters learn and freeze all others.
 

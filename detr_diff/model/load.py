@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from detr_diff.choices import PLACES, BatchNorm
-from detr_diff.errors import SettingError
+from detr_diff.errors import PretrainedError
 from detr_diff.model.architecture import (
     Architecture,
     build_model,
@@ -114,13 +114,13 @@ def _same_family(name: str, source: Source, policy: TransferPolicy) -> bool:
     """Whether the source's configuration is one for the family.
 
     Raises:
-        SettingError: It is another model, and more than its backbone is asked for.
+        PretrainedError: It is another model, and more than its backbone is asked for.
     """
     if source.family == name or policy.backbone_only or source.naming not in WHOLE:
         return source.family == name
     if source.family is None:
         return False
-    raise SettingError(
+    raise PretrainedError(
         f"model.pretrained={source.place}: holds {source.family}, not {name}; "
         f"{WHERE}.only=backbone takes its backbone alone"
     )
@@ -130,17 +130,17 @@ def _require(report: TransferReport, policy: TransferPolicy) -> None:
     """Refuse a transfer of which too little arrived.
 
     Raises:
-        SettingError: Nothing arrived, or less of the backbone than model.transfer.require.
+        PretrainedError: Nothing arrived, or less of the backbone than model.transfer.require.
     """
     place = f"model.pretrained={report.source}"
     if not any(tensor.action in ARRIVED for tensor in report.tensors):
-        raise SettingError(f"{place}: none of its tensors ({report.naming}) fits the model")
+        raise PretrainedError(f"{place}: none of its tensors ({report.naming}) fits the model")
     asked = [t for t in report.tensors if t.block in ALIASES["backbone"] and t.block in policy.only]
     lost = [tensor for tensor in asked if tensor.action not in ARRIVED]
     arrived = share(asked)
     if arrived is not None and arrived < policy.require:
         named = ", ".join(f"{t.name} ({t.action}{_shapes(t)})" for t in lost[:3])
-        raise SettingError(
+        raise PretrainedError(
             f"{place}: {len(asked) - len(lost)} of the backbone's {len(asked)} tensors arrived, "
             f"{WHERE}.require={policy.require}; not: {named}{', ...' if len(lost) > 3 else ''}"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from detr_diff.errors import SettingError
+from detr_diff.errors import PretrainedError
 from detr_diff.model.architecture import Architecture
 from detr_diff.model.families import FAMILIES
 from detr_diff.model.hub import CONFIG, PROCESSOR, WEIGHTS, fetch
@@ -54,7 +54,7 @@ def open_source(place: str) -> Source:
             tensors; the setting model.pretrained.
 
     Raises:
-        SettingError: There is no such place, it is damaged, or its names are of no known naming.
+        PretrainedError: There is no such place, it is damaged, or its names are of no known naming.
     """
     setting = f"model.pretrained={place}"
     path = Path(place).expanduser()
@@ -63,13 +63,13 @@ def open_source(place: str) -> Source:
     if path.is_dir():
         return _open_folder(place, path, setting)
     if path.suffix in SUFFIXES:
-        raise SettingError(f"{setting}: no such file")
+        raise PretrainedError(f"{setting}: no such file")
     if place.count("/") != 1 or place.startswith((".", "/", "~")):
-        raise SettingError(f"{setting}: no such file or folder, and not a hub id (owner/name)")
+        raise PretrainedError(f"{setting}: no such file or folder, and not a hub id (owner/name)")
     try:
         folder = fetch(place)
     except OSError as error:
-        raise SettingError(f"{setting}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise PretrainedError(f"{setting}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     return _open_folder(place, folder, setting)
 
 
@@ -95,7 +95,7 @@ def _open_file(place: str, path: Path, setting: str) -> Source:
 def _open_folder(place: str, folder: Path, setting: str) -> Source:
     weights = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
     if weights is None:
-        raise SettingError(f"{setting}: no {' or '.join(WEIGHTS[::2])} in it")
+        raise PretrainedError(f"{setting}: no {' or '.join(WEIGHTS[::2])} in it")
     tensors, _ = read(weights, setting)
     naming = _naming(tensors, setting)
     config = _json(folder / CONFIG, setting)
@@ -119,7 +119,7 @@ def _naming(tensors: Mapping[str, Tensor], setting: str) -> Naming:
     naming = detect(tensors)
     if naming is None:
         first = ", ".join(list(tensors)[:3])
-        raise SettingError(
+        raise PretrainedError(
             f"{setting}: the names of its tensors ({first}, ...) are neither those of transformers, "
             "facebookresearch/detr, torchvision nor timm"
         )
@@ -132,7 +132,7 @@ def _json(path: Path, setting: str) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise SettingError(f"{setting}: {path.name} is damaged: {error}") from error
+        raise PretrainedError(f"{setting}: {path.name} is damaged: {error}") from error
     return dict(content)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detr_diff.choices import Channels, ClassHead, Mismatch, Queries
-from detr_diff.errors import SettingError
+from detr_diff.errors import PretrainedError
 from detr_diff.model.block_map import BlockMap
 from detr_diff.model.class_rows import ClassRows, match_classes
 from detr_diff.model.families import BACKBONE, Family
@@ -197,7 +197,7 @@ class Transfer:
         """A value of another shape made to fit."""
         target, policy = place.tensor, self.policy
         if is_transposed(value.shape, target.shape):
-            raise SettingError(
+            raise PretrainedError(
                 f"model.pretrained={self._where}: {place.name} is {list(target.shape)}, but "
                 f"{list(value.shape)} in the source: it is transposed there"
             )
@@ -229,17 +229,17 @@ class Transfer:
         """The source's value in the type of the model's.
 
         Raises:
-            SettingError: It is no value that a network can have.
+            PretrainedError: It is no value that a network can have.
         """
         where = f"model.pretrained={self._where}: {part.name}"
         value = part.value
         if not value.is_floating_point():
-            raise SettingError(f"{where} is damaged: it holds {value.dtype}, not floating-point numbers")
+            raise PretrainedError(f"{where} is damaged: it holds {value.dtype}, not floating-point numbers")
         wrong = int((~value.isfinite()).sum())
         if wrong:
-            raise SettingError(f"{where} is damaged: {wrong} of its {value.numel()} values are not finite")
+            raise PretrainedError(f"{where} is damaged: {wrong} of its {value.numel()} values are not finite")
         if part.name.endswith("running_var") and (value < 0).any():
-            raise SettingError(f"{where} is damaged: a variance is negative")
+            raise PretrainedError(f"{where} is damaged: a variance is negative")
         return value.to(place.tensor.dtype)
 
     def _compared(

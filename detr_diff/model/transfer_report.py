@@ -136,9 +136,9 @@ class TransferReport:
             row[tensor.action] = row.get(tensor.action, 0) + 1
         return {block: table[block] for block in BLOCKS if block in table}
 
-    def backbone_share(self, asked: Sequence[str] = BLOCKS) -> float | None:
+    def backbone_share(self) -> float | None:
         """The share of the backbone's tensors that arrived; None when none was asked for."""
-        return share([t for t in self.tensors if t.block in ALIASES["backbone"] and t.block in asked])
+        return share([tensor for tensor in self.tensors if tensor.block in ALIASES["backbone"]])
 
     def table(self) -> Table:
         """The number of tensors by block and action, and how many equal the source bit for bit."""

@@ -10,7 +10,7 @@ from lightning import Callback, Trainer
 from torch import Tensor
 
 from detr_diff.data.batch import Batch
-from detr_diff.errors import SettingError, UserError
+from detr_diff.errors import NothingLearns, SettingError, UserError
 from detr_diff.model.blocks import RateGroup, let_learn, parameter_groups
 from detr_diff.training.stages import Stage
 
@@ -25,13 +25,13 @@ def require_learning(stages: Iterable[Stage], groups: Sequence[RateGroup]) -> No
         groups: Its parameters.
 
     Raises:
-        SettingError: Nothing is chosen that the model has, or the rate of all that is chosen is 0.
+        NothingLearns: Nothing is chosen that the model has, or the rate of all that is chosen is 0.
     """
     for stage in stages:
         learns = (stage.rates.get(g.block) and g.multiple for g in groups if stage.chosen & set(g.names))
         if not any(learns):
             having = ", ".join(dict.fromkeys(group.block for group in groups))
-            raise SettingError(f"stages.{stage.name}: nothing learns; blocks with parameters: {having}")
+            raise NothingLearns(f"stages.{stage.name}: nothing learns; blocks with parameters: {having}")
 
 
 class SyncGuard(Callback):

@@ -31,7 +31,6 @@ from detr_diff.training.whole_file import write_whole
 # What the libraries say about themselves and a user can do nothing about.
 NOISE = (
     ".*You'd better set embed_dim.*",
-    ".*isinstance.treespec, LeafSpec.*",
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*Experiment logs directory .* exists and is not empty.*",

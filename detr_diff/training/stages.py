@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from detr_diff.choices import Augment, Schedule
-from detr_diff.errors import SettingError, nearest
+from detr_diff.errors import NothingLearns, SettingError, nearest
 from detr_diff.model.families import BLOCKS, expand
 from detr_diff.model.selection import ParameterNames, blocks_meant, is_block
 from detr_diff.training.schedules import factor
@@ -73,7 +73,7 @@ class Stage:
             others = dict.fromkeys(word for word in words if not is_block(word))
             object.__setattr__(self, name, (*plain, *others))
         if not self.learn:
-            raise SettingError(f"{where}.learn: no block learns")
+            raise NothingLearns(f"{where}.learn: no block learns")
         meant = {block for word in self.learn for block in blocks_meant(word, f"{where}.learn")}
         for word in self.freeze:
             blocks_meant(word, f"{where}.freeze")
@@ -92,7 +92,7 @@ class Stage:
                 if block in rates:
                     rates[block] = float(rate)
         if not any(rates.values()):
-            raise SettingError(f"{where}.lr={self.lr}: the rate of every learning block is 0")
+            raise NothingLearns(f"{where}.lr={self.lr}: the rate of every learning block is 0")
         object.__setattr__(self, "rates", rates)
         object.__setattr__(self, "blocks", tuple(rates))
 

@@ -17,7 +17,7 @@ from detr_diff.data.finding import Finding
 from detr_diff.data.names_diagnosis import diagnose_names, said_names
 from detr_diff.data.new_folder import numbered_folder
 from detr_diff.data.problem_diagnosis import diagnose_problems
-from detr_diff.errors import SettingError
+from detr_diff.errors import NothingLearns, PretrainedError, SettingError
 from detr_diff.evaluation.contact_sheet import contact_sheet
 from detr_diff.evaluation.overlays import write
 from detr_diff.model.transfer_report import TransferReport
@@ -32,8 +32,6 @@ from detr_diff.verbs.parts import new_detector, stage_plan, take_both_frames
 from detr_diff.verbs.planned_training import PlannedTraining
 
 SHOWN_PROBLEMS = 20
-# What is wrong with stages so that nothing learns, in the words of Stage.
-NOTHING_LEARNS = ("no block learns", "the rate of every learning block is 0", "nothing learns")
 
 
 def run(settings: DictConfig) -> int:
@@ -114,18 +112,14 @@ def _model(
     found: list[Finding] = []
     try:
         plan = stage_plan(settings)
-    except SettingError as error:
-        if not str(error).endswith(NOTHING_LEARNS):
-            raise
+    except NothingLearns as error:
         found.append(_nothing_learns(str(error)))
     try:
         # Without stages the model alone is built, for the number of its queries.
         detector, report = new_detector(settings, plan or StagePlan.from_settings({"all": {"epochs": 1}}))
         diagnosis.figures["transfer"] = report.summary()
         print("\n".join([render(report.table()), *report.lines()]))
-    except SettingError as error:
-        if not str(error).startswith("model.pretrained="):
-            raise
+    except PretrainedError as error:
         found.append(
             fault(
                 "pretrained weights cannot be used",

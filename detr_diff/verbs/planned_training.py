@@ -13,7 +13,7 @@ from detr_diff.compose import plain
 from detr_diff.data.augment import NO_AUGMENTATION
 from detr_diff.data.batch import Samples, collate
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.errors import SettingError
+from detr_diff.errors import NothingLearns
 from detr_diff.model.transfer_report import TransferReport
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
@@ -82,7 +82,7 @@ class PlannedTraining:
         diagnosis, detector = self.diagnosis, self.detector
         try:
             require_learning(self.stages.stages, detector.rate_groups)
-        except SettingError as error:
+        except NothingLearns as error:
             why, remedy = "the model has no weights in these blocks", "learn: all"
             diagnosis.causes.append(fault("nothing learns", str(error), why, remedy))
             diagnosis.left_out["training"] = "something must learn first"

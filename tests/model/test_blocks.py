@@ -5,10 +5,10 @@ from torch.optim import AdamW
 
 from detr_diff.errors import SettingError
 from detr_diff.model.block_map import BlockMap
-from detr_diff.model.blocks import rate_groups, set_learning
+from detr_diff.model.blocks import rate_groups
 from detr_diff.model.families import ALIASES, BACKBONE, BLOCKS, FAMILIES, expand
 from detr_diff.model.selection import ParameterNames
-from tests.model.tiny_models import BACKBONES, FIRST, MODELS, build, built, grouped
+from tests.model.tiny_models import BACKBONES, FIRST, MODELS, build, built, grouped, set_learning
 from tests.model.tiny_models import FAMILIES as TINY
 
 

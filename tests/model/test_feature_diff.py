@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from detr_diff.choices import Compare, CompareLevels
 from detr_diff.errors import SettingError
-from detr_diff.model.blocks import set_learning
 from detr_diff.model.feature_comparison import sine_positions
 from detr_diff.model.feature_diff import FAMILIES, FeatureDiff
 from detr_diff.model.load import load_model
 from detr_diff.model.prefix import deepest_cut, keep, replay
 from tests.conftest import TINY
-from tests.model.tiny_models import MODELS, first_of, grouped
+from tests.model.tiny_models import MODELS, first_of, grouped, set_learning
 
 EVERY = [pytest.param(compare, id=str(compare)) for compare in Compare]
 ALL, LAST = CompareLevels.all, CompareLevels.last

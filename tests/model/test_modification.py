@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from detr_diff.errors import SettingError
 from detr_diff.model.architecture import Architecture, build_model
-from detr_diff.model.blocks import rate_groups, set_learning
+from detr_diff.model.blocks import rate_groups
 from detr_diff.model.families import BLOCKS
 from detr_diff.model.families import FAMILIES as TABLE
 from detr_diff.model.load import load_model
@@ -24,7 +24,7 @@ from detr_diff.model.prefix import deepest_cut, keep, replay
 from detr_diff.model.selection import ParameterNames
 from detr_diff.training.run import load_detector
 from tests.conftest import TINY
-from tests.model.tiny_models import FAMILIES, MODELS, OLD, build, first_of
+from tests.model.tiny_models import FAMILIES, MODELS, OLD, build, first_of, set_learning
 
 KEYS = [*FAMILIES, "deformable_detr two stages"]
 # What adds nothing at first, and the names of the new tensors.

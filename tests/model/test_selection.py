@@ -7,11 +7,11 @@ from torch import nn
 from torch.optim import AdamW
 
 from detr_diff.errors import SettingError
-from detr_diff.model.blocks import rate_groups, set_learning
+from detr_diff.model.blocks import rate_groups
 from detr_diff.model.families import ALIASES, BLOCKS
 from detr_diff.model.selection import ParameterNames
 from tests.model.tiny_models import FAMILIES as TINY
-from tests.model.tiny_models import MODELS, build, built, grouped
+from tests.model.tiny_models import MODELS, build, built, grouped, set_learning
 
 
 @pytest.fixture(scope="module")

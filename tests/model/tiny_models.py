@@ -1,6 +1,6 @@
 """Every family, and DETR on every kind of backbone, as small as they get."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any
 
@@ -9,7 +9,7 @@ import transformers
 from packaging.version import Version
 from torch import nn
 
-from detr_diff.model.blocks import parameter_groups, rate_groups
+from detr_diff.model.blocks import let_learn, parameter_groups, rate_groups
 from detr_diff.model.families import FAMILIES as TABLE
 from detr_diff.model.families import Family
 from detr_diff.model.load import load_model
@@ -97,6 +97,11 @@ def build(key: str, **changes: Any) -> tuple[nn.Module, Family]:
     """A model of a test's own."""
     name, config = MODELS[key]
     return load_model(name, ["a", "b"], config={**config, **changes})[0], TABLE[name]
+
+
+def set_learning(detr: nn.Module, family: Family, learning: Collection[str]) -> None:
+    """Let the parameters learn that the words of a stage choose."""
+    let_learn(detr, family, ParameterNames(detr, family).learning(learning, (), "stage"))
 
 
 def grouped(

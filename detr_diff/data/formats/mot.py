@@ -75,7 +75,7 @@ def read(
     for path in tracks:
         sequence = path.parent.parent if path.parent.name == "gt" else path.parent
         info = _Info(sequence / "seqinfo.ini", found.problems)
-        source = _frame_source(src, sequence, frames or info.folder, extracted)
+        source = _frame_source(sequence, frames or info.folder, extracted)
         read_in = read_tracks(path, names, min_visible, source.size)
         found.problems += read_in.problems
         found.notes += [f"{path}: {count} rows {why}: left out" for why, count in read_in.uncounted.items()]
@@ -133,7 +133,7 @@ class _Info:
             problems.append(Problem(path, 0, message))
 
 
-def _frame_source(src: Path, sequence: Path, frames: str | None, extracted: Path | None) -> FrameSource:
+def _frame_source(sequence: Path, frames: str | None, extracted: Path | None) -> FrameSource:
     if frames is None:
         places = [sequence / "img1", sequence / "frames"]
         place = next((place for place in places if place.is_dir()), None)

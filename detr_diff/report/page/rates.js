@@ -35,3 +35,7 @@ function look(pair, threshold) {
     errors: sum(kinds),
   };
 }
+
+function area(box) {
+  return (box[BOX.x1] - box[BOX.x0]) * (box[BOX.y1] - box[BOX.y0]);
+}

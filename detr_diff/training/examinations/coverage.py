@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from detr_diff.data.finding import Finding, Level, percent
 from detr_diff.model.families import ALIASES, contract
-from detr_diff.model.transfer_report import ARRIVED, TransferReport, share
+from detr_diff.model.transfer_report import TransferReport, share
 from detr_diff.training.stages import Stage
 
 PRETRAINED = 0.95  # share of the backbone's tensors
@@ -79,11 +79,3 @@ def _never_learnt(report: TransferReport, stages: Sequence[Stage]) -> Iterator[F
             else "these blocks stay as they were drawn",
             "a stage with learn: all, or pretrained weights (model.pretrained)",
         )
-
-
-def arrived(report: TransferReport) -> dict[str, float]:
-    """Block to the share of its tensors that arrived."""
-    return {
-        block: sum(number for action, number in row.items() if action in ARRIVED) / sum(row.values())
-        for block, row in report.counts().items()
-    }

@@ -10,7 +10,6 @@ from detr_diff.training.stages import Stage, StagePlan
 
 FEW_STEPS = {True: 50, False: 150}  # pretrained or not; DETR learns nothing in fewer
 MOST_WARMUP = 0.5  # share of a stage
-LONGEST = 24 * 7.0  # hours
 
 
 @dataclass(frozen=True)
