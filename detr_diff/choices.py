@@ -189,8 +189,8 @@ class Normalize(StrEnum):
 class RunState(StrEnum):
     """How a run stands; see training/run_status.py.
 
-    stopped: a signal asked it to stop, and it goes on with resume=true; killed: its process is
-        gone without a word, which is seen and never written; unknown: it says nothing of itself.
+    stopped: a signal asked it to stop, and it goes on with resume=true; killed: its process
+        died without reporting (inferred, never written); unknown: no status.json.
     """
 
     running = "running"

@@ -24,7 +24,7 @@ class BenchPart(StrEnum):
 class Reference(StrEnum):
     """What ours is compared with.
 
-    plain: the transformers Trainer as the mission wrote it, in float32; tuned: with every one of its flags
+    plain: the pipeline of experiments/speed/reference.py in float32; tuned: with every one of its flags
         that helps.
     """
 

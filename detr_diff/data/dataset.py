@@ -1,4 +1,4 @@
-"""From a frame pair to an image and a target, and from samples to a batch."""
+"""From a frame pair to an image and a target."""
 
 import hashlib
 import math
@@ -233,7 +233,7 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
 
 
 def _wrong_boxes(boxes: Tensor, most: int | None) -> str | None:
-    """What a loss would take without a word: boxes that are none, more than queries; None: all is well."""
+    """What is wrong with the boxes that a loss would accept silently; None if nothing."""
     values = boxes.numpy()  # a fifth of the time for so few; no comparison is true of what is no number
     good = (values >= 0) & (values <= 1)
     good[:, 2:] &= values[:, 2:] > 0

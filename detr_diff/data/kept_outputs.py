@@ -157,7 +157,7 @@ def keep_outputs(
     Args:
         datasets: Images of one size; they are taken without augmentation.
         run: The frozen part.
-        layout: See `first_outputs`.
+        layout: See `first_layout`.
         store: Where the records go; there is room for all.
         batch_size: Images that are run together.
         workers: Processes that load.

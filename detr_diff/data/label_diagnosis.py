@@ -52,7 +52,7 @@ def _other_reading(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(Level.problem, "labels in another format", what, why, remedy, pairs)
     else:
         what = f"the labels of the {reading} fit the change better than the own ones ({figures})"
-        remedy = "the label files are one off against the frames: give them the names of their frames"
+        remedy = "the label files are shifted by one: rename each after its frames"
         yield Finding(Level.problem, "labels of another pair", what, why, remedy, pairs)
 
 

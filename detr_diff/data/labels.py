@@ -120,7 +120,7 @@ class _Row(NamedTuple):
 def _contradiction(
     row: _Row, same_box: Sequence[tuple[int, _Row]], same_object: Sequence[tuple[int, _Row]]
 ) -> str | None:
-    """What an earlier line, of the same class and box or of the same object, has against this one."""
+    """How this line contradicts an earlier one of the same box or object; None if it does not."""
     for line, other in same_box:
         # One object may stand where another of its class stood, when the lines say so.
         both_known = UNKNOWN not in (row.place, other.place)

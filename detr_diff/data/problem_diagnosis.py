@@ -27,7 +27,7 @@ KINDS = (
     (
         r"label file of pair .* is missing",
         "label files missing",
-        "a pair without a label file is no pair without objects; that has an empty label file",
+        "a missing label file is an error; a pair without objects needs an empty one",
         "see that data.labels is the right label folder; write an empty file where nothing moved",
     ),
     (

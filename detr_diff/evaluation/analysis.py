@@ -18,7 +18,7 @@ from detr_diff.evaluation.record import MOST, Record
 
 @dataclass(frozen=True)
 class Analysis:
-    """The parts of evaluation.json that are more than a number.
+    """The parts of evaluation.json and analysis.json that are more than a number.
 
     Attributes:
         units: What the bootstrap draws.

@@ -69,7 +69,7 @@ def _headline(figures: Mapping[str, float], one_class: bool, title: str, analysi
         table.add_column("95 % interval")
         table.caption = f"95 % intervals: {analysis.resamples} resamples of {units.number} {units.kind}s"
         if units.number < FEW:
-            table.caption += "; so few that they are rather too narrow"
+            table.caption += "; with so few, they are probably too narrow"
     table.add_column("what")
     shown = {key: what for key, what in HEADLINE.items() if key in figures}
     for key, what in shown.items():

@@ -182,7 +182,7 @@ def configure_processor(kind: Family, settings: Mapping[str, Any], stored: Mappi
     Raises:
         SettingError: An unknown setting, or a size that the family cannot take.
     """
-    # Our collate pads a batch, and only a batch can be padded.
+    # `batched` pads, see data/pixels.py: only a batch can be padded.
     fixed = {**settings, "do_pad": False}
     known = kind.processor_class().to_dict()
     for name in fixed:

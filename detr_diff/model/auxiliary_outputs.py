@@ -1,4 +1,4 @@
-"""What each decoder layer says on the way, without changing what the decoder says in the end.
+"""Outputs of each decoder layer that leave the final output unchanged.
 
 DETR (facebookresearch/detr, models/transformer.py) and Conditional DETR give the heads a normalised
 copy of the output of each layer, for the auxiliary losses. With `auxiliary_loss` the decoders of

@@ -1,4 +1,4 @@
-"""The types of the settings of train, evaluate, predict and runs."""
+"""The types of the settings of train, doctor, evaluate, predict, runs and compare."""
 
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional  # noqa: UP035 - omegaconf reads these annotations

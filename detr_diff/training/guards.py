@@ -43,8 +43,8 @@ class SyncGuard(Callback):
         sums = pl_module.all_gather(checksum(pl_module.detr.parameters()))
         if len(set(sums.tolist())) > 1:
             raise UserError(
-                f"after epoch {trainer.current_epoch} the processes have different weights (checksums "
-                f"{sums.tolist()}): their training is no longer one"
+                f"the processes have different weights after epoch {trainer.current_epoch} (checksums "
+                f"{sums.tolist()}): they no longer train the same model"
             )
 
 

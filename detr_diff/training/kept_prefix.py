@@ -113,7 +113,7 @@ class KeptPrefix:
         """Why nothing can be kept; empty when it can."""
         if self.data.strength(span.first_epoch) != NO_AUGMENTATION:
             return (
-                "the images are augmented; data.augment=none, or augment: none in the stage, would spare that"
+                "the images are augmented; data.augment=none, or augment: none in the stage, runs them once"
             )
         limit = self.detector.trainer.limit_train_batches
         if _limited(limit):

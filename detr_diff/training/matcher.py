@@ -40,7 +40,7 @@ class Objects(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """What it costs that a query stands for an object: the weights of the parts.
+    """Weights of the parts of the matching cost.
 
     Attributes:
         classes: Of the class.

@@ -1,4 +1,4 @@
-"""A step whose loss or gradients are no numbers changes nothing, and is told."""
+"""Leaves out and reports steps whose loss or gradients are not finite."""
 
 import logging
 from collections.abc import Iterable, Iterator

@@ -185,7 +185,7 @@ def _figures(contest: Contest) -> Table:
     )
     table.caption = f"95 % intervals: {contest.resamples} resamples of {units.number} {units.kind}s"
     if units.number < FEW:
-        table.caption += "; so few that they are rather too narrow"
+        table.caption += "; with so few, they are probably too narrow"
     for one, values, between in zip(contest.contenders, contest.values, contest.intervals, strict=True):
         cells = [f"{values[key]:.3f} ({between[key][0]:.3f} to {between[key][1]:.3f})" for key in JUDGED]
         table.add_row(one.name, f"{one.threshold:.2f}", *cells)

@@ -35,7 +35,7 @@ SHOWN_PROBLEMS = 20
 
 
 def run(settings: DictConfig) -> int:
-    """Examine data, model, stages and a trial of learning; 1 when anything speaks against the training."""
+    """Examine data, model, stages and a trial of learning; 1 when there are findings."""
     _require_numbers(settings)
     take_both_frames(settings)
     root = Path(settings.data.root).expanduser()

@@ -97,7 +97,7 @@ def data_module(settings: DictConfig, detector: Detector) -> MovedObjectDataModu
 def with_trained(given: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
     """The data settings of a training, with what the command line says otherwise.
 
-    Another folder has neither csv nor label folder nor scenes of the training data, and all of it is meant.
+    pairs, labels, scene and subset of the training are dropped when the root is another.
 
     Args:
         given: Of the command line; a root is absolute.

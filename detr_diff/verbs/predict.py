@@ -62,7 +62,7 @@ def run(settings: DictConfig) -> int:
     found = [above(prediction, threshold) for batch in batches for prediction in batch]
     if detector.architecture.places:
         if any(pair.before is None for pair in pairs.frame_pairs()):
-            log.warning("of a ready diff image the places are told apart, but not linked: give both frames")
+            log.warning("ready diff images: places are predicted but not linked; that needs both frames")
         found = [with_links(prediction, dataset, index) for index, prediction in enumerate(found)]
     written = _write(out, dataset, detector, found)
     _show(written, out, threshold, placed=detector.architecture.places)

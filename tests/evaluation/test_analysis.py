@@ -58,7 +58,7 @@ def test_the_tables_say_it_all() -> None:
     assert "nan" not in text
     assert max(map(len, text.splitlines())) <= 110
     few = analyse(own, NAMES, 0.4, [f"s{index % 6}" for index in range(40)], resamples=5)
-    assert "rather too narrow" in "".join(render(table) for table in tables(found, few, "a run"))
+    assert "probably too narrow" in "".join(render(table) for table in tables(found, few, "a run"))
     single = own.any_class()
     one = tables(all_figures(single, ["all"]), analyse(single, ["all"], 0.4, [None] * 40, 0), "a run")
     text = "".join(render(table) for table in one)

@@ -22,7 +22,7 @@ class Trial:
 
     Args:
         detector: Its model is copied.
-        batch: The pairs, on the CPU.
+        samples: The pairs, on the CPU.
         shares: Block to its learning rate as a share of the largest.
         size: Pairs in a step.
         precision: As the trainer's.

@@ -53,7 +53,7 @@ class Diagnosis:
         doubts = sum(finding.level is Level.suspicious for finding in ranked)
         if self.healthy:
             missing = f"; not examined: {', '.join(self.left_out)}" if self.left_out else ""
-            return f"nothing speaks against this training{missing}"
+            return f"no problems found{missing}"
         counts = f"{some(problems, 'problem', 'problems')}, {doubts} suspicious"
         words = "would fail" if problems else "may fail"
         return f"training {words}, most likely because of: {ranked[0].name} ({counts})"

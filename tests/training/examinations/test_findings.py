@@ -207,7 +207,7 @@ def test_the_root_cause_comes_first() -> None:
 def test_the_verdict() -> None:
     healthy = Diagnosis(causes=[finding(Level.note, "n")])
     assert healthy.healthy
-    assert healthy.verdict() == "nothing speaks against this training"
+    assert healthy.verdict() == "no problems found"
     left = Diagnosis(left_out={"training": "too slow"})
     assert left.verdict().endswith("not examined: training")
     assert Diagnosis(causes=[finding(Level.suspicious, "d")]).verdict().startswith("training may fail")
