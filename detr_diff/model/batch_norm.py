@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from detr_diff.errors import SettingError
 from detr_diff.model.families import BACKBONE
 
 # Each family has a class of its own, all alike; the last is timm's, which keeps the activation.
@@ -39,6 +40,18 @@ def restore_batch_norm(detr: Any, live: bool) -> None:
         norm.load_state_dict({**frozen.state_dict(), "num_batches_tracked": torch.tensor(0)})
         parent, _, last = name.rpartition(".")
         setattr(detr.get_submodule(parent), last, norm if live else freeze(norm))
+
+
+def require_plain_batch_norm(detr: nn.Module) -> None:
+    """Refuse what torch's SyncBatchNorm would change: the batch norms of timm that hold an activation.
+
+    Raises:
+        SettingError: There is one.
+    """
+    if any(type(part).__name__ == "BatchNormAct2d" for part in detr.modules()):
+        raise SettingError(
+            "trainer.sync_batchnorm=true: batch norm of this backbone holds the activation, which torch drops"
+        )
 
 
 def frozen_batch_norms(model: nn.Module) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError, UserError
 from detr_diff.grammar import quoted
 from detr_diff.launch import launched, processes
+from detr_diff.model.batch_norm import require_plain_batch_norm
 from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
@@ -96,6 +97,8 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     _require_objects(data, settings.checkpoint.monitor)
     given = plain(settings)["trainer"]
     sizes = [stage.batch_size for stage in plan.stages for _ in range(stage.epochs)][: given["max_epochs"]]
+    if given.get("sync_batchnorm"):
+        require_plain_batch_norm(detector.detr)
     require_validation(given, [data.train_batches(size, processes(given)) for size in sizes])
     require_places(detector, data, "train", "val", "test")
     data.fill_cache("train", "val", "test")

@@ -1,10 +1,14 @@
 """transformers replaces a timm backbone's batch norm, and with it loses the activation inside."""
 
+import copy
+
 import pytest
 import timm
 import torch
 from transformers import DetrConfig, DetrForObjectDetection
 
+from detr_diff.errors import SettingError
+from detr_diff.model.batch_norm import require_plain_batch_norm
 from detr_diff.model.load import load_model
 from tests.model.tiny_models import SIZE
 
@@ -46,3 +50,22 @@ def test_transformers_alone_still_loses_them() -> None:
     """When this fails, restore_batch_norm() has less to do."""
     model = DetrForObjectDetection(DetrConfig(**{**SIZE, "backbone": "efficientnet_b0"}))
     assert not any(hasattr(module, "act") for name, module in model.named_modules() if name.endswith("bn1"))
+
+
+@pytest.mark.parametrize(("backbone", "holds"), [("efficientnet_b0", True), ("resnet18", False)])
+def test_sync_batch_norm_of_torch_is_refused_where_it_drops_the_activation(
+    backbone: str, holds: bool
+) -> None:
+    config = {**SIZE, "backbone": backbone}
+    model, _, _ = load_model("detr", ["a"], config=config, transfer={"batch_norm": "live"})
+    own = model.model.backbone.model.eval()
+    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(own))
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        same = all(torch.allclose(a, b) for a, b in zip(own(images), converted(images), strict=True))
+    assert same is not holds
+    if holds:
+        with pytest.raises(SettingError, match="sync_batchnorm=true: batch norm of this backbone holds"):
+            require_plain_batch_norm(model)
+    else:
+        require_plain_batch_norm(model)
