@@ -199,7 +199,7 @@ def test_problems_are_refused_or_left_out(
     refused = cli("data", "export", *words)
     assert refused.code == 1
     assert f"{source}/labels/2.txt:1: 4 fields" in refused.err
-    assert "1 problems" in refused.err
+    assert "1 problem in" in refused.err
     assert "data.on_error=skip" in refused.err
     assert not (tmp_path / "out").exists()
     skipped = cli("data", "export", *words, "data.on_error=skip")

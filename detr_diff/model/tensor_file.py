@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from detr_diff.errors import SettingError
+from detr_diff.errors import PretrainedError
 
 # Where training scripts put the tensors among other things.
 INSIDE = ("state_dict", "model", "model_state_dict", "ema", "module", "teacher")
@@ -45,7 +45,7 @@ def read(path: Path, setting: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         Name to tensor, on the CPU, and the other entries of a training checkpoint.
 
     Raises:
-        SettingError: The file is damaged, holds no tensors, or holds Python objects.
+        PretrainedError: The file is damaged, holds no tensors, or holds Python objects.
     """
     if path.name.endswith(".index.json"):
         tensors: dict[str, Tensor] = {}
@@ -59,10 +59,10 @@ def read(path: Path, setting: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except READING as error:
-        raise SettingError(f"{setting}: {_reason(error, path)}") from error
+        raise PretrainedError(f"{setting}: {_reason(error, path)}") from error
     found, others = _tensors(content), content if isinstance(content, dict) else {}
     if not found:
-        raise SettingError(f"{setting}: {path.name} holds no tensors with names")
+        raise PretrainedError(f"{setting}: {path.name} holds no tensors with names")
     return _without_prefix(found), others
 
 

@@ -59,14 +59,10 @@ def run(settings: DictConfig) -> int:
         raise _exists(out)
     data.setup()
     data.require(settings.split)
-    if facts.get("learnt_pairs") is not None and (learnt := _learnt(data, settings.split)):
-        facts["learnt_pairs"] = learnt
-        number = len(data.datasets[settings.split])
-        log.warning(
-            "%d of these %d pairs are those that the checkpoint has learnt: split=test is fair",
-            learnt,
-            number,
-        )
+    if facts.pop("as_divided", False) and (learnt := _learnt(data, settings.split)):
+        facts["learnt_pairs"], number = learnt, len(data.datasets[settings.split])
+        said = "%d of these %d pairs are those that the checkpoint has learnt: split=test is fair"
+        log.warning(said, learnt, number)
     callbacks: list[Callback] = [OverlayCallback(out / "overlays", settings.overlays)]
     if isinstance(model, Detector) and model.architecture.places:
         require_places(model, data, settings.split)
@@ -108,7 +104,7 @@ def _model(settings: DictConfig) -> tuple[Detector | Baseline, MovedObjectDataMo
             )
         detector, trained = load_detector(settings.ckpt_path)
         data, as_divided = _data(settings, detector, trained)
-        return detector, data, {"learnt_pairs": 0 if as_divided else None}
+        return detector, data, {"as_divided": as_divided}
     names, trained, registration = None, {}, Registration.none
     if settings.ckpt_path is not None:
         detector, trained = load_detector(settings.ckpt_path)

@@ -129,7 +129,7 @@ def test_a_step_waits_for_nothing_but_the_match(
     name: str, precision: torch.dtype, padded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fake_gpu(name, monkeypatch, precision, padded) as (detector, batch), Lowered() as lowered:
-        output = detector._output(detector.detr.train(), batch, labels=detector.labels(batch.targets))
+        output = detector._output(detector.detr.train(), batch, labels=detector.labels(batch))
     assert (output.loss.device.type, output.loss.dtype) == ("cuda", torch.float32)
     assert precision in lowered.seen["convolution"]
     assert torch.float32 in lowered.seen["addmm"]  # the decoder
@@ -154,4 +154,4 @@ def vars_of(record: DetectionRecord) -> list[list[torch.Tensor]]:
 def test_labels_of_places_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_gpu("rt_detr", monkeypatch, torch.float32) as (detector, batch):
         detector.place_labels = PlaceLabels(2)
-        assert {label["class_labels"].device.type for label in detector.labels(batch.targets)} == {"cuda"}
+        assert {label["class_labels"].device.type for label in detector.labels(batch)} == {"cuda"}
