@@ -167,7 +167,7 @@ def _from_csv(
 def _name_of(path: Path) -> str:
     """A pair's name from its label file or after frame: the path below the first folder, as in layout (a)."""
     below = path.parts[1:] if len(path.parts) > 1 and not path.is_absolute() else path.parts[-1:]
-    return Path(*below).with_suffix("").as_posix()
+    return os.path.splitext("/".join(below))[0]
 
 
 def _label(root: Path, label: str, labels: str | None) -> Path | None:

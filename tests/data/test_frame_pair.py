@@ -141,3 +141,9 @@ def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
     )
     with pytest.raises(SettingError, match=r"udce9_after.png': its name is not UTF-8 text; rename it"):
         discover(tmp_path)
+
+
+@pytest.mark.parametrize("after", [".", "..", "f/", "/"])
+def test_a_path_without_a_name_is_no_crash(after: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(f"before,after\nf/0.png,{after}\n")
+    assert len(discover(tmp_path, labelled=False).pairs) == 1
