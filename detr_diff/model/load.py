@@ -1,5 +1,6 @@
 """load_model(): a DETR for our classes, pretrained or from a configuration."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,6 +29,8 @@ from detr_diff.model.source import Source, open_source
 from detr_diff.model.transfer import Transfer
 from detr_diff.model.transfer_policy import WHERE, TransferPolicy
 from detr_diff.model.transfer_report import ARRIVED, TransferredTensor, TransferReport, share
+
+log = logging.getLogger(__name__)
 
 WHOLE = (Naming.transformers, Naming.transformers_older, Naming.facebook)
 # A backbone is pretrained, and its batch norm frozen, when so much of it arrived.
@@ -86,6 +89,11 @@ def load_model(
     configuration = configure(kind, rows, modified.config(kind, config or {}, stored), stored, seen)
     own_processor = configure_processor(kind, processor or {}, stored_processor)
     architecture = to_architecture(family_name, configuration, own_processor, feature_diff, modified, places)
+    if architecture.config.get("two_stage"):
+        log.warning(
+            "model.config.two_stage=true: transformers gives the proposals no loss, so what picks them stays "
+            "as it is; take it with pretrained weights only"
+        )
     model = build_model(architecture)
     require_fit(model, channels)
     bases = len(PLACES) * list(names) if places else None

@@ -16,7 +16,7 @@ from detr_diff.model.families import FAMILIES
 from detr_diff.model.load import load_model
 from tests.model.sources import pretrained
 from tests.model.tiny_models import FAMILIES as TINY
-from tests.model.tiny_models import MODELS, first_of
+from tests.model.tiny_models import MODELS, build, first_of
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +175,16 @@ def test_without_a_network_there_is_one_clear_line(data_root: Path, tmp_path: Pa
         "detr-diff: model.pretrained=facebook/detr-resnet-50: cannot be loaded: it is not in the local "
         "cache, and http://127.0.0.1:9 cannot be reached (ConnectError)"
     ]
+
+
+def test_proposals_that_never_learn_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The original gives them a loss; transformers 5.23 does not. When this fails, the warning can go."""
+    model, _ = build("deformable_detr two stages")
+    assert "transformers gives the proposals no loss" in caplog.text
+    labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([1])}]
+    model(pixel_values=torch.rand(1, 3, 64, 64), labels=labels).loss.backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert any(name.startswith("model.enc_output") for name in without), without
+    caplog.clear()
+    build("deformable_detr")
+    assert not caplog.records
