@@ -44,7 +44,7 @@ def run(settings: DictConfig) -> int:
     if any(len(one.pairs) != common for one in runs):
         counts = ", ".join(f"{one.name} has {len(one.pairs)}" for one in runs)
         notes.append(f"Different pairs: {counts}. They are compared on the {common} common ones.")
-    notes += [note for one in runs if (note := _partial(one))]
+    notes += [note for one in runs if (note := _known_pairs(one))]
     differing = differing_settings([one.settings for one in runs])
     for table in (_settings(differing, names), _figures(contest), _differences(contest)):
         print(render(table, WIDTH))
@@ -61,11 +61,11 @@ def run(settings: DictConfig) -> int:
     return 0
 
 
-def _partial(run: Contender) -> str | None:
+def _known_pairs(run: Contender) -> str | None:
     """Why the figures of a run may be better than they will be on new pairs."""
     if learnt := run.facts.get("learnt_pairs"):
         return f"{run.name} has learnt {learnt} of its {len(run.pairs)} pairs."
-    if run.split == "val":
+    if run.split == "val" and "data" not in run.facts:  # of train; evaluate may have been given other data
         return f"{run.name} is judged on its validation pairs, by which its checkpoint was chosen."
     return None
 
