@@ -70,7 +70,8 @@ def test_two_processes_train_as_one(data_root: Path, tmp_path: Path, pretrained:
     assert float((flat[0] - flat[1]).norm() / flat[0].norm()) < 1e-5
     figures = [json.loads((tmp_path / n / "train/metrics.json").read_text()) for n in ("one", "two")]
     for key in ("test/map", "test/map_50", "test/f1", "test/score_threshold", "test/loss"):
-        assert figures[0][key] == pytest.approx(figures[1][key], abs=1e-6), key
+        # A loss of 16 is a float32: its neighbours are 2e-6 away.
+        assert figures[0][key] == pytest.approx(figures[1][key], rel=1e-6, abs=1e-6), key
     rows = [list(csv.DictReader((tmp_path / n / "train/metrics.csv").open())) for n in ("one", "two")]
     assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
 
