@@ -55,7 +55,7 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
             "or go on with resume=true"
         )
     for above in folder.parents:
-        if Path(settings.runs) in above.parents and has_results(above):
+        if Path(settings.runs) in above.parents and has_results(above, jobs=False):
             raise SettingError(f"run_name={settings.run_name}: {above} is a run, which holds no others")
     register_schemas()
     # Said, or jobs with other names (experiment=a,b) would go elsewhere.
@@ -73,10 +73,10 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
     return close_sweep(folder) if sweep else 0
 
 
-def has_results(folder: Path) -> bool:
-    """Whether a folder holds what a run, or a sweep of runs, has produced."""
+def has_results(folder: Path, jobs: bool = True) -> bool:
+    """Whether a folder holds what a run, or with `jobs` a sweep of runs, has produced."""
     patterns = ("metrics.csv", METRICS, "checkpoints/*.ckpt")
-    return any(any(folder.glob(f"{level}{p}")) for level in ("", "[0-9]*/") for p in patterns)
+    return any(any(folder.glob(f"{level}{p}")) for level in ("", "[0-9]*/")[: 1 + jobs] for p in patterns)
 
 
 def train_job(settings: DictConfig, group: str | None) -> float | None:
@@ -185,14 +185,14 @@ def close_sweep(folder: Path) -> int:
 
 
 def _keep_overrides(job: Path, words: list[str]) -> None:
-    """Write what this job was given; on resume it must be what it began with.
+    """Write what this job was given; one that has results must go on with what it began with.
 
     Raises:
         Stopped: It is not, so the jobs of this sweep are others.
     """
     before = _overrides(job)
     changed = set(before) ^ set(words)
-    if before and any(not word.startswith(FREE) for word in changed):
+    if before and has_results(job) and any(not word.startswith(FREE) for word in changed):
         error = SettingError(
             f"resume=true: job {job.name} was {' '.join(before)}, now {' '.join(words)}; begin another sweep"
         )

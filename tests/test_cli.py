@@ -207,3 +207,25 @@ def test_names_in_tables_are_names() -> None:
     assert "bike [/e]" in shown
     assert fits(table)
     assert not fits(table, width=5)
+
+
+def test_a_reader_that_has_seen_enough_is_no_success() -> None:
+    """As with head: what came after may not have been done."""
+    program = (
+        "from detr_diff.cli import told\ndef run(): raise BrokenPipeError\nraise SystemExit(told(run, False))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 141
+
+
+def test_training_imports_no_library_that_it_does_not_need() -> None:
+    program = (
+        "import gc, sys\nfrom detr_diff.verbs import module_of\nfirst = module_of('train')\n"
+        "frozen = gc.get_freeze_count()\nassert frozen and gc.isenabled()\n"
+        "garbage = []\ngarbage.append(garbage)\nassert module_of('train') is first\n"
+        "assert gc.get_freeze_count() == frozen\nprint({'timm', 'wandb'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr
+    assert "leaked" not in done.stderr

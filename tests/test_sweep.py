@@ -170,7 +170,7 @@ def test_a_sweep_is_resumed_as_it_was(data_root: Path, tmp_path: Path, cli: Call
     assert same.code == 0, same.err
     # What is refused leaves nothing in a run that has finished.
     refused = cli("train", *words, "run_name=s/0", "seed=9", "resume=true")
-    assert (refused.code, "s is a run, which holds no others" in refused.err) == (2, True)
+    assert (refused.code, "was 1, now 9" in refused.err) == (2, True)
     assert not list(tmp_path.rglob("traceback.txt"))
 
 
@@ -180,3 +180,17 @@ def test_a_finished_run_is_left_alone(data_root: Path, tmp_path: Path, cli: Call
     refused = cli("train", *words, "run_name=r", "seed=9", "resume=true")
     assert (refused.code, "was 0, now 9" in refused.err) == (2, True)
     assert not (tmp_path / "r/traceback.txt").exists()
+    inside = cli("train", *words, "run_name=r/b")
+    assert (inside.code, "r is a run, which holds no others" in inside.err) == (2, True)
+    assert not (tmp_path / "r/b").exists()
+
+
+def test_a_sweep_that_failed_is_begun_again_with_other_values(
+    data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "trainer.max_epochs=1", "data.subset=4"]
+    failed = cli("train", "--multirun", *words, "run_name=s", "data.val=0.0", "seed=1,2")
+    assert failed.code == 1
+    again = cli("train", "--multirun", *words, "run_name=s", "seed=3,4")
+    assert again.code == 0, again.err
+    assert "seed=3" in (tmp_path / "s/0/overrides.txt").read_text()

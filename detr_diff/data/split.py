@@ -97,12 +97,9 @@ def _by_time(pairs: Sequence[FramePair], val: float, test: float) -> list[str | 
 def division(splits: Mapping[str, Sized], names: Sequence[str]) -> str:
     """How many pairs there are in each split; undivided pairs are just so many."""
     counts = {name: len(splits[name]) for name in names}
-    divided = max(counts.values()) < sum(counts.values())
-    return (
-        ", ".join(f"{count} {name}" for name, count in counts.items())
-        if divided
-        else f"{sum(counts.values())}"
-    )
+    if max(counts.values()) == sum(counts.values()):
+        return str(sum(counts.values()))
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def subset(names: Sequence[str], size: int, seed: int) -> list[int]:

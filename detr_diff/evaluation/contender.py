@@ -30,7 +30,6 @@ class Contender:
         record: Predictions and objects.
         pairs: Name of each image of the record.
         scenes: Of each image.
-        split: What its pairs are to the run: train, val, test, or all of a data set.
         facts: All of metrics.json or evaluation.json.
         settings: By dotted name.
         curves: Learning curves by name, as val/map_50.
@@ -43,7 +42,6 @@ class Contender:
     record: Record
     pairs: list[str]
     scenes: list[str | None]
-    split: str = "test"
     facts: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
@@ -73,8 +71,7 @@ def read_contender(folder: Path, name: str) -> Contender:
     except (OSError, EOFError, ValueError, KeyError, NotImplementedError, BadZipFile, zlib.error) as error:
         raise UserError(f"{folder / RECORD}: not readable ({type(error).__name__})") from error
     pairs, scenes = _pairs(folder / PAIR_ERRORS, len(record.images))
-    split = str(facts.get("split", prefix.removesuffix("/")))
-    return Contender(name, folder, classes, threshold, record, pairs, scenes, split, facts)
+    return Contender(name, folder, classes, threshold, record, pairs, scenes, facts)
 
 
 def _pairs(path: Path, number: int) -> tuple[list[str], list[str | None]]:

@@ -113,12 +113,14 @@ def file_name(name: str) -> str:
 
 def file_names(names: Sequence[str]) -> list[str]:
     """Pairs' names as names of files; those that would be the same or too long get a number."""
-    made: dict[str, str] = {}
+    made: dict[str, None] = {}
     for number, name in enumerate(names):
         own = file_name(name)
-        if own in made or len(own.encode()) > LONGEST:
+        if len(own.encode()) > LONGEST:
             own = f"{own[: LONGEST // 4]}-{number}"
-        made[own] = name
+        while own in made:  # another pair may be called what this one would be with its number
+            own += f"-{number}"
+        made[own] = None
     return list(made)
 
 

@@ -65,7 +65,7 @@ def _known_pairs(run: Contender) -> str | None:
     """Why the figures of a run may be better than they will be on new pairs."""
     if learnt := run.facts.get("learnt_pairs"):
         return f"{run.name} has learnt {learnt} of its {len(run.pairs)} pairs."
-    if run.split == "val" and "data" not in run.facts:  # of train; evaluate may have been given other data
+    if "test/map" not in run.facts:  # as train leaves it without test pairs
         return f"{run.name} is judged on its validation pairs, by which its checkpoint was chosen."
     return None
 

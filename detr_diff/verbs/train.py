@@ -108,7 +108,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         advise_on_places(detector, data)
     final = "test" if len(data.datasets["test"]) else "val"
     if final == "val":
-        by_column = any(pair.split for pair in data.datasets["val"].pairs.frame_pairs())
+        by_column = all(pair.split == "val" for pair in data.datasets["val"].pairs.frame_pairs())
         why = "the column split names none" if by_column else f"data.test={settings.data.test}"
         log.warning("no test pairs (%s): the final metrics are of validation", why)
 

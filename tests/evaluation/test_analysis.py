@@ -1,13 +1,15 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from detr_diff.evaluation.analysis import analyse
+from detr_diff.evaluation.confusion import Confusion
 from detr_diff.evaluation.detection_metrics import figures, more_figures
 from detr_diff.evaluation.error_parts import KINDS, find_errors
 from detr_diff.evaluation.record import Record
-from detr_diff.evaluation.tables import tables
+from detr_diff.evaluation.tables import by_topic, tables
 from detr_diff.text import render
 from tests.evaluation.scenes import NAMES, record, scene
 
@@ -29,6 +31,23 @@ def test_the_parts_belong_together() -> None:
     assert found.errors == find_errors(own.above(0.4)).counts()
     assert found.confusion.counts[:-1].sum() == len(own.object_labels)
     assert float(found.calibration.error()) == pytest.approx(all_figures(own, NAMES)["ece"])
+
+
+def test_a_confusion_matrix_that_does_not_fit_is_a_list_of_the_most_frequent() -> None:
+    own = record(*scene(4, images=40))
+    analysis = analyse(own, NAMES, 0.4, [None] * 40, resamples=0)
+    counts = np.diag(np.full(31, 500))
+    counts[3, 7], counts[5, 30], counts[30, 2] = 31, 22, 13
+    wide = Confusion([*(f"class {number}" for number in range(30)), "background"], counts, 0.4, 0.5)
+    shown = render(by_topic(all_figures(own, NAMES), replace(analysis, confusion=wide), "a run")["confusion"])
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
+    assert rows == [
+        ["class 3", "class 7", "31"],
+        ["class 5", "not found", "22"],
+        ["nothing there", "class 2", "13"],
+    ]
+    assert "the most frequent 3 of 3 confusions" in shown
+    assert "500" not in shown
 
 
 def test_the_facts_are_json_without_nan() -> None:

@@ -81,3 +81,5 @@ def test_files_of_pairs_have_names_of_their_own() -> None:
     assert len(set(names)) == 4
     assert names[0] == "cam_1_0"
     assert max(map(len, names)) < 255
+    # A pair may be called what another one would be with its number.
+    assert file_names(["a-2", "a", "a"]) == ["a-2", "a", "a-2-2"]

@@ -13,17 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from detr_diff.evaluation.confusion import Confusion
 from detr_diff.evaluation.error_sweep import error_sweep
 from detr_diff.evaluation.matching import match
 from detr_diff.evaluation.overlap import overlaps
 from detr_diff.report.gallery import chosen_pairs
 from detr_diff.report.html import PAGE, SCRIPTS, STYLES
 from detr_diff.report.learning import learning_curves, stage_tables, transfer_table
+from detr_diff.report.paper_figures import draw_figures
 from detr_diff.report.robustness import robustness_curves
 from detr_diff.report.score_curves import precision_recall
 from detr_diff.report.thumbnails import MOST, Budget, thumbnails
 from tests.evaluation.naive import naive
-from tests.evaluation.scenes import CLASSES, record, scene
+from tests.evaluation.scenes import CLASSES, NAMES, record, scene
 
 
 def test_the_page_is_one_file_with_figures_beside_it(report_dir: Path) -> None:
@@ -166,3 +168,12 @@ def test_disturbances_are_drawn_by_level_and_registration(report_dir: Path, tmp_
     assert shift["series"]["phase"] == {"map_50": [0.9, 0.7], "map": [0.5, 0.5], "f1": [0.6, 0.6]}
     assert swap["series"] == {"<b>": {"map_50": [None], "map": [None], "f1": [0.25]}}
     assert robustness_curves(tmp_path / "none.csv") == []
+
+
+def test_the_picture_of_many_classes_does_not_grow_with_them(tmp_path: Path) -> None:
+    own = record(*scene(4, images=10))
+    names = [f"class {number}" for number in range(60)]
+    many = Confusion([*names, "background"], np.eye(61, dtype=np.int64), 0.5, 0.5)
+    draw_figures(tmp_path, match(own, overlaps(own)), NAMES, 0.5, many)
+    with Image.open(tmp_path / "confusion.png") as picture:
+        assert max(picture.size) <= 2400

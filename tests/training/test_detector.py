@@ -5,6 +5,7 @@ import pytest
 import torch
 import yaml
 
+from detr_diff.choices import Normalize
 from detr_diff.data.batch import Batch, Contents, Packed, Samples, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.model.architecture import Architecture
@@ -74,3 +75,17 @@ def test_boxes_are_of_the_picture_although_the_model_takes_padding_for_it() -> N
         output = SimpleNamespace(logits=torch.tensor([[[9.0, -9, -9]]]), pred_boxes=label["boxes"][None])
         (found,) = detector._predictions(output, batch)
         assert found["boxes"][0].tolist() == pytest.approx([51.2, 28.8, 76.8, 67.2], rel=1e-4)
+
+
+def test_the_last_window_of_an_epoch_counts_in_full() -> None:
+    """Lightning divides each loss by the batches of a whole window; the last one may have fewer."""
+    detector = build().eval()
+    detector.normalize = Normalize.batch
+    detector._trainer = SimpleNamespace(accumulate_grad_batches=4, num_training_batches=5, world_size=1)
+    target = {"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "class_labels": torch.tensor([0])}
+    target |= {"size": torch.tensor([64, 64]), "padding": torch.tensor([False])}
+    batch = Batch(torch.rand(1, 3, 64, 64), None, [target])
+    whole, alone = (float(detector.training_step(batch, index).detach()) for index in (0, 4))
+    assert alone == pytest.approx(4 * whole, rel=1e-5)
+    filler = batch._replace(targets=[target | {"padding": torch.tensor([True])}])
+    assert float(detector.training_step(filler, 0).detach()) == 0

@@ -1,4 +1,6 @@
 import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from detr_diff.errors import SettingError
 from detr_diff.model.families import ALIASES, BLOCKS
+from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stages import Stage, StagePlan, ended_early
 from tests.conftest import ROOT
 
@@ -158,3 +161,21 @@ def test_patience_waits_while_ap_has_never_left_0() -> None:
     assert ended_early(stages, list(enumerate([0.0, 0.0, 0.0, 0.1, 0.1, 0.05])), 1.0, 0.0) == {0: 6}
     # Of a loss less is better, and 0 would be the best there is.
     assert ended_early(stages, list(enumerate([0.0, 0.0, 0.0])), -1.0, 0.0) == {0: 3}
+
+
+def test_a_validation_without_a_step_since_the_one_before_is_not_judged(tmp_path: Path) -> None:
+    callback = StagedFinetuning(tmp_path, "val/map")
+    detector = SimpleNamespace(plan=StagePlan([Stage("a", 9, patience=2)]), ended={})
+    for epoch, step, value in ((0, 3, 0.5), (0, 3, 0.5), (0, 3, 0.5), (1, 4, 0.4), (2, 5, 0.4)):
+        assert detector.ended == {}
+        figures = {"val/map": torch.tensor(value)}
+        trainer: Any = SimpleNamespace(
+            sanity_checking=False, current_epoch=epoch, global_step=step, callback_metrics=figures
+        )
+        callback.on_validation_end(trainer, detector)
+        again = StagedFinetuning(tmp_path, "val/map")
+        again.load_state_dict(callback.state_dict())
+        callback = again  # as a run that is resumed here
+    assert detector.ended == {0: 3}
+    again.load_state_dict({"validations": [[0, 0.5]]})  # of a checkpoint from before
+    assert again.validations == [(0, 0.5, -1)]
