@@ -32,8 +32,6 @@ GROUPS = {
 FOLDERS = {"compare": "runs"}
 # A list of these settings holds settings of its own, as ours=[data.num_workers=1,compile=inductor].
 SETTINGS = {"bench": "ours"}
-# Their numbers are looked at before anything heavy is imported.
-BOUNDED = ("train", "doctor")
 FLAGS = ("--help", "--multirun", "--config-dir")
 USAGE = "usage: detr-diff <verb> [key=value ...]"
 
@@ -98,18 +96,15 @@ def _run(words: list[str]) -> int:
         rest = [_quoted_items(word, SETTINGS[verb]) for word in rest]
     overrides = _overrides(_named(rest, FOLDERS[verb]) if verb in FOLDERS else rest)
 
-    from detr_diff.compose import compose, require_paths
+    from detr_diff.compose import compose
+    from detr_diff.verbs.requirements import require
 
     if not sweep:
         overrides = [literal(word) for word in overrides]
     settings = compose(verb.replace(" ", "_"), overrides, sweep)
     if sweep and verb != "train":
         raise SettingError(f"--multirun: only train can sweep, not {verb}")
-    require_paths(settings)
-    if verb in BOUNDED:
-        from detr_diff.verbs.bounds import require_bounds
-
-        require_bounds(settings)
+    require(verb, settings)
     if verb == "train":
         from detr_diff.sweep import run_jobs
 

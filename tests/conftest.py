@@ -34,6 +34,7 @@ TINY = (
     "model.config.num_queries=12",
     "model.config.num_denoising=6",
     "data.batch_size=4",
+    "data.eval_batch_size=4",  # several batches of a few pairs
     "data.split_by=scene",
     "data.val=0.2",
     "data.test=0.2",

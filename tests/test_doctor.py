@@ -97,7 +97,7 @@ def test_damaged_weights_are_a_finding(data_root: Path, tmp_path: Path, cli: Cal
         (["model.config.num_querys=3"], "num_querys"),
         (["data.val=2"], "data.val=2.0"),
         (["+stages.first.warmup=3"], "stages.first.warmup=3"),
-        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1: a number from 0"),
+        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1: at least 0"),
         (["+trainer.max_steps=3"], "trainer.max_steps=3: not taken"),
     ],
 )

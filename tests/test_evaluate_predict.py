@@ -253,7 +253,7 @@ def test_a_pair_without_objects_is_named(
         (["before=a.png"], 2, "before=... needs after=..."),
         (["before=a.png", "after=b.png", "data.root=."], 2, "give either before=... after=..."),
         (["before=a.png", "after=b.png"], 1, "a.png: no such file"),
-        (["after=b.png", "threshold=3"], 2, "threshold=3.0: a score from 0 to 1"),
+        (["after=b.png", "threshold=3"], 2, "threshold=3.0: a number from 0 to 1"),
         (["data.root=.", "data.subset=-1"], 2, "data.subset=-1: at least 1"),
         (["data.root=.", "data.batch_size=0"], 2, "data.batch_size=0: at least 1"),
     ],
@@ -265,6 +265,27 @@ def test_a_wrong_question_is_named(
     result = cli("predict", path, f"out={tmp_path / 'out'}", *words)
     assert result.code == code
     assert message in result.err
+
+
+def test_figures_do_not_depend_on_how_many_are_evaluated_together(
+    run_dir: Path, tmp_path: Path, cli: Callable
+) -> None:
+    checkpoint = run_dir / "checkpoints" / "best.ckpt"
+    figures = {}
+    for name, words in {"one": ["data.batch_size=1"], "many": ["data.batch_size=30"]}.items():
+        given = [
+            f"ckpt_path={checkpoint}",
+            f"out={tmp_path / name}",
+            "bootstrap=0",
+            "overlays=0",
+            "report=false",
+        ]
+        assert cli("evaluate", *given, *words).code == 0
+        figures[name] = json.loads((tmp_path / name / "evaluation.json").read_text())
+    numbers = [key for key, value in figures["one"].items() if isinstance(value, float)]
+    assert {"test/map", "test/loss", "test/f1"} <= set(numbers)
+    for key in numbers:
+        assert figures["many"][key] == pytest.approx(figures["one"][key], rel=1e-3, abs=1e-5), key
 
 
 def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:

@@ -145,8 +145,9 @@ def same_loss(options: Options) -> Iterator[Measurement]:
         data = options.data(network.frame, max(4, options.batch_size))
         jobs = options.jobs(network, task="loss", data=data)
         jobs = {name: job for name, job in jobs.items() if name != "tuned"}
-        # Whatever the precision of the training: rounding is no other loss.
-        jobs["ours"] = {**jobs["ours"], "overrides": [*options.overrides, "trainer.precision=32-true"]}
+        # The same images; and whatever the precision of the training: rounding is no other loss.
+        own = (f"data.eval_batch_size={options.batch_size}", "trainer.precision=32-true")
+        jobs["ours"] = {**jobs["ours"], "overrides": [*options.overrides, *own]}
         yield Measurement("loss", jobs, 1, [Line(network.title, "loss", key="loss")])
 
 

@@ -26,7 +26,7 @@ from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover
 from detr_diff.data.kept_outputs import KeptOutputs, collate_kept
 from detr_diff.data.labelled_pairs import LabelledPairs
-from detr_diff.data.loading import Reused, build_loader, worker_count
+from detr_diff.data.loading import Reused, build_loader, evaluation_batch, worker_count
 from detr_diff.data.resizing import ImageProcessor
 from detr_diff.data.sampler import EpochBatches, InOrder, Share, Shuffled, batches_of
 from detr_diff.data.split import division, split_pairs, subset
@@ -51,8 +51,7 @@ class MovedObjectDataModule(LightningDataModule):
         scene: Regular expression that finds the scene in a pair's name.
         split_by: auto, column, scene, pair or time.
         split_seed: Of the division, and of `subset`; None: `seed`.
-        val: Share of validation.
-        test: Share of test.
+        val, test: Shares of validation and test.
         subset: Use only so many pairs of each split.
         on_error: refuse, or skip the pairs that have problems.
         augment: none, light or strong; of training images only.
@@ -62,6 +61,7 @@ class MovedObjectDataModule(LightningDataModule):
         cache_dir: Folder of the disk cache.
         cache_gb: Largest size of the cache, in gigabytes.
         batch_size: Pairs in a batch.
+        eval_batch_size: Of validation and test; None: see `evaluation_batch`.
         num_workers: Processes that load; 0 loads in the main process; None: see `worker_count`.
         max_objects: Number of object queries; more objects in an image are a problem.
         seed: Of order and augmentation.
@@ -90,6 +90,7 @@ class MovedObjectDataModule(LightningDataModule):
         cache_dir: str | None = None,
         cache_gb: float = 20.0,
         batch_size: int = 2,
+        eval_batch_size: int | None = None,
         num_workers: int | None = 0,
         max_objects: int | None = None,
         seed: int = 0,
@@ -101,14 +102,13 @@ class MovedObjectDataModule(LightningDataModule):
         self.processor = processor
         self.comparison = comparison
         self.workers = worker_count(num_workers)
-        bounded = (("batch_size", batch_size, 1), ("num_workers", self.workers, 0), ("pad_to", pad_to, 1))
-        for name, value, least in bounded:
-            if value < least:
+        at_least = {"num_workers": 0, "batch_size": 1, "eval_batch_size": 1, "pad_to": 1, "subset": 1}
+        for name, least in at_least.items():
+            value = self.workers if name == "num_workers" else self.hparams[name]
+            if value is not None and value < least:
                 raise SettingError(f"data.{name}={value}: at least {least}")
         if zoom is not None and not (len(zoom) == 2 and 0 < zoom[0] <= zoom[1] < math.inf):
             raise SettingError(f"data.zoom={list(zoom)}: [smallest, largest], both above 0")
-        if subset is not None and subset < 1:
-            raise SettingError(f"data.subset={subset}: at least 1")
         self.datasets: dict[str, MovedObjectDataset] = {}
         # Of the stage of an epoch; training sets these.
         self.batch_size_at: Callable[[int], int | None] = lambda epoch: None
@@ -270,13 +270,13 @@ class MovedObjectDataModule(LightningDataModule):
         return int(trainer.num_training_batches) - self._start()
 
     def _share(self) -> Share:
-        if self.trainer is None:
-            return Share()
-        return Share(self.trainer.global_rank, self.trainer.world_size)
+        trainer = self.trainer
+        return Share() if trainer is None else Share(trainer.global_rank, trainer.world_size)
 
     def _in_order(self, dataset: MovedObjectDataset | KeptOutputs) -> DataLoader[Any]:
-        batches = EpochBatches(InOrder(len(dataset)), self.settings.batch_size, self._share())
-        return self._loader(dataset, batches)
+        settings = self.settings
+        size = settings.eval_batch_size or evaluation_batch(self.datasets["all"].sizes(), settings.batch_size)
+        return self._loader(dataset, EpochBatches(InOrder(len(dataset)), size, self._share()))
 
     def _shuffled(self, epoch: int) -> EpochBatches:
         """The training batches from an epoch on."""

@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 Loader = TypeVar("Loader")
 MOST_WORKERS = 8  # where their number is not said
+# Pixels of the images that are evaluated together: half a model's usual image, or many small ones. Without
+# gradients they take little memory, and layers of small images are too short to be worth a call each.
+TOGETHER = 2**19
 
 
 class Reused(Generic[Loader]):
@@ -38,6 +41,19 @@ def worker_count(said: int | None) -> int:
         return said
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(MOST_WORKERS, max(1, cores() // processes)) if torch.cuda.is_available() else 0
+
+
+def evaluation_batch(sizes: Collection[tuple[int, int]], batch_size: int) -> int:
+    """How many images are evaluated together where nothing is said: more than in training if they are small.
+
+    Args:
+        sizes: Heights and widths of the images; where there are several, more would be padded.
+        batch_size: Of the training.
+    """
+    if len(sizes) != 1:
+        return batch_size
+    ((height, width),) = sizes
+    return max(batch_size, TOGETHER // (height * width))
 
 
 def build_loader(dataset: Dataset[Any], workers: int, ahead: int = 2, **settings: Any) -> DataLoader[Any]:

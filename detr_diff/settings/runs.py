@@ -71,6 +71,7 @@ class TrainDataSettings(CachedSettings):
     augment: Augment = MISSING
     zoom: Optional[List[float]] = MISSING
     pad_to: int = MISSING
+    eval_batch_size: Optional[int] = MISSING
 
 
 @dataclass

@@ -4,7 +4,6 @@ import platform
 import re
 import sys
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -22,7 +21,7 @@ from detr_diff.bench.measurement import Measurement, Row, measure
 from detr_diff.bench.result import Result
 from detr_diff.bench.scaling import Scaling
 from detr_diff.bench.side import Failed, Sides
-from detr_diff.compose import compose, plain
+from detr_diff.compose import plain
 from detr_diff.data.new_folder import numbered_folder
 from detr_diff.errors import SettingError
 from detr_diff.text import render
@@ -36,7 +35,6 @@ WIDTH = 150  # of a table
 
 def run(settings: DictConfig) -> int:
     """Measure the parts; 1 when a side failed or the sides do not compute the same."""
-    _require(settings)
     device = _device(settings)
     name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
     machine = environment()
@@ -197,22 +195,3 @@ def _device(settings: DictConfig) -> str:
     if settings.device is BenchDevice.cuda and not there:
         raise SettingError("device=cuda: there is none")
     return "cuda" if there and settings.device is not BenchDevice.cpu else "cpu"
-
-
-def _require(settings: DictConfig) -> None:
-    """Refuse what would fail after minutes.
-
-    Raises:
-        SettingError: No reference, no accelerate, a number that is none, or settings of train that are wrong.
-    """
-    for name, least in (("turns", 1), ("pairs", 1), ("batch_size", 1), ("accumulate", 1), ("epochs", 2)):
-        if settings[name] < least:
-            raise SettingError(f"{name}={settings[name]}: at least {least}")
-    if not Path(settings.reference).is_file():
-        raise SettingError(
-            f"reference={settings.reference}: no such file; it is in the source of detr-diff, where "
-            "this command is given"
-        )
-    if find_spec("accelerate") is None or find_spec("pycocotools") is None:
-        raise SettingError("the reference needs accelerate and pycocotools: pip install 'detr-diff[bench]'")
-    compose("train", ["data.root=.", *settings.ours])

@@ -1,25 +1,111 @@
-"""Settings that are refused before anything heavy is imported or built."""
+"""Numbers that are refused before anything heavy is imported or built."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
 from detr_diff.errors import SettingError
 
-# Setting to the smallest and the largest value; the last says whether the largest itself is allowed.
-BOUNDS: dict[str, tuple[float, float, bool]] = {
-    "seed": (0, 2**32 - 1, True),
-    "overlays": (0, math.inf, False),
-    "bootstrap": (0, math.inf, False),
-    "optimizer.weight_decay": (0, math.inf, False),
-    "ema.decay": (0, 1, False),
-    "checkpoint.every_minutes": (0, math.inf, False),
-    "checkpoint.every_n_steps": (0, math.inf, False),
-    "early_stopping.min_delta": (0, math.inf, False),
-    "trainer.accumulate_grad_batches": (1, math.inf, False),
-    "trainer.gradient_clip_val": (0, math.inf, False),
+
+class Bounds(NamedTuple):
+    """What a number may be.
+
+    Attributes:
+        least: The smallest.
+        most: The largest.
+        below: Whether `most` itself is too large.
+    """
+
+    least: float
+    most: float = math.inf
+    below: bool = False
+
+    def hold(self, value: object) -> bool:
+        """Whether a value is a number within them."""
+        if not isinstance(value, int | float):
+            return False
+        return self.least <= value < self.most or (not self.below and value == self.most)
+
+    def __str__(self) -> str:
+        if math.isinf(self.most):
+            return f"at least {self.least}"
+        return f"a number from {self.least} to {'below ' if self.below else ''}{self.most}"
+
+
+SHARE = Bounds(0, 1)
+SEED = Bounds(0, 2**32 - 1)
+# Every number of the data module, for a verb that has it.
+DATA = {
+    "data.batch_size": Bounds(1),
+    "data.eval_batch_size": Bounds(1),
+    "data.num_workers": Bounds(0),
+    "data.pad_to": Bounds(1),
+    "data.subset": Bounds(1),
+}
+TRAINING = {
+    **DATA,
+    "seed": SEED,
+    "optimizer.weight_decay": Bounds(0),
+    "ema.decay": Bounds(0, 1, below=True),
+    "early_stopping.min_delta": Bounds(0),
+    "trainer.accumulate_grad_batches": Bounds(1),
+    "trainer.gradient_clip_val": Bounds(0),
+}
+BOUNDS: dict[str, dict[str, Bounds]] = {
+    "train": {
+        **TRAINING,
+        "overlays": Bounds(0),
+        "bootstrap": Bounds(0),
+        "checkpoint.every_minutes": Bounds(0),
+        "checkpoint.every_n_steps": Bounds(0),
+    },
+    "doctor": {
+        **TRAINING,
+        "inspect": Bounds(1),
+        "shown": Bounds(0),
+        "memorise.steps": Bounds(0),
+        "memorise.seconds": Bounds(0),
+    },
+    "evaluate": {
+        **DATA,
+        "seed": SEED,
+        "overlays": Bounds(0),
+        "bootstrap": Bounds(0),
+        "disturbances.pairs": Bounds(1),
+    },
+    "predict": {**DATA, "threshold": SHARE},
+    "compare": {"seed": SEED, "bootstrap": Bounds(100)},
+    "bench": {
+        "turns": Bounds(1),
+        "pairs": Bounds(1),
+        "batch_size": Bounds(1),
+        "accumulate": Bounds(1),
+        "epochs": Bounds(2),
+        "threads": Bounds(1),
+    },
+    "data synth": {
+        "pairs": Bounds(1),
+        "scenes": Bounds(1),
+        "width": Bounds(64),
+        "height": Bounds(64),
+        "seed": Bounds(0),
+        "noise": Bounds(0),
+        "shake": Bounds(0),
+        "turn": Bounds(0),
+        "empty": SHARE,
+        "appear": SHARE,
+    },
+    "data import": {
+        "moved_iou": SHARE,
+        "mot.val": SHARE,
+        "mot.test": SHARE,
+        "mot.min_visible": SHARE,
+        "mot.stride": Bounds(1),
+        "mot.gap": Bounds(0),
+    },
+    "data check": {"seed": SEED, "inspect": Bounds(1), "shown": Bounds(0)},
 }
 # Arguments of the Trainer with which training would end without a result, and what to do instead.
 USELESS = {
@@ -50,21 +136,31 @@ FREE = (
 )
 
 
-def require_bounds(settings: DictConfig) -> None:
-    """Refuse numbers that make no sense, and what would end a training without a result.
+def require_bounds(verb: str, settings: DictConfig) -> None:
+    """Refuse numbers that make no sense.
+
+    Args:
+        verb: As on the command line.
+        settings: Of it.
 
     Raises:
-        SettingError: A setting is out of its bounds, or says what the stages say.
+        SettingError: A number is out of its bounds.
     """
-    for key, (least, most, including) in BOUNDS.items():
+    for key, bounds in BOUNDS.get(verb, {}).items():
         value: Any = OmegaConf.select(settings, key)
-        if value is None:
-            continue
-        inside = isinstance(value, int | float) and (least <= value < most or (including and value == most))
-        if not inside:
-            upto = "" if math.isinf(most) else f" to {'' if including else 'below '}{most}"
-            raise SettingError(f"{key}={value}: a number from {least}{upto}")
-    trainer = settings.trainer
+        if value is not None and not bounds.hold(value):
+            raise SettingError(f"{key}={value}: {bounds}")
+
+
+def require_result(trainer: DictConfig) -> None:
+    """Refuse what would end a training without a result.
+
+    Args:
+        trainer: The section.
+
+    Raises:
+        SettingError: An argument of the Trainer leaves nothing to learn, or says what the stages say.
+    """
     for key, why in USELESS.items():
         if trainer.get(key) == 0:
             raise SettingError(f"trainer.{key}={trainer[key]}: {why}")

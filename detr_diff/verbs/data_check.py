@@ -23,7 +23,6 @@ from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.new_folder import numbered_folder
 from detr_diff.data.split import subset
 from detr_diff.data.statistics import Statistics
-from detr_diff.errors import SettingError
 from detr_diff.evaluation.contact_sheet import Shown, contact_sheet
 from detr_diff.evaluation.overlays import write
 from detr_diff.text import render
@@ -33,9 +32,6 @@ def run(settings: DictConfig) -> int:
     """Print statistics and findings, write check.json and contact_sheet.png; 1 when there are problems."""
     data = settings.data
     root = Path(data.root).expanduser()
-    for name, least in (("inspect", 1), ("shown", 0)):
-        if settings[name] is not None and settings[name] < least:
-            raise SettingError(f"{name}={settings[name]}: at least {least}")
     names = class_names(root, data.names)
     diff = Diff(data.diff)
     division = Division(

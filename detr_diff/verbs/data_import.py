@@ -98,7 +98,6 @@ def _check(chosen: Settings, src: Path) -> None:
     """Refuse what no importer could do."""
     if not src.exists():
         raise SettingError(f"src={src}: no such file or folder")
-    _share("moved_iou", chosen["moved_iou"])
     form, labels = chosen["format"], chosen["labels"]
     ready = form in (ImportFormat.yolo, ImportFormat.deeppcb)
     if form == ImportFormat.coco and chosen["coco"]["before"] is None and chosen["coco"]["after"] is None:
@@ -112,23 +111,13 @@ def _check(chosen: Settings, src: Path) -> None:
 
 
 def _check_tracks(own: Settings) -> None:
-    for key in ("val", "test", "min_visible"):
-        _share(f"mot.{key}", own[key])
     if own["val"] + own["test"] >= 1:
         raise SettingError(f"mot.val={own['val']} mot.test={own['test']}: shares together below 1")
-    for key, least in (("stride", 1), ("gap", 0)):
-        if own[key] < least:
-            raise SettingError(f"mot.{key}={own[key]}: at least {least}")
     for key in ("distances", "names"):
         if not own[key] or len(set(own[key])) < len(own[key]):
             raise SettingError(f"mot.{key}={own[key]}: a list of different values, at least one")
     if min(own["distances"]) < 1:
         raise SettingError(f"mot.distances={own['distances']}: each at least 1")
-
-
-def _share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise SettingError(f"{name}={value}: a number from 0 to 1")
 
 
 def _table(imported: Imported, written: Written, out: Path) -> Table:

@@ -17,7 +17,7 @@ from detr_diff.data.finding import Finding
 from detr_diff.data.names_diagnosis import diagnose_names, said_names
 from detr_diff.data.new_folder import numbered_folder
 from detr_diff.data.problem_diagnosis import diagnose_problems
-from detr_diff.errors import NothingLearns, PretrainedError, SettingError
+from detr_diff.errors import NothingLearns, PretrainedError
 from detr_diff.evaluation.contact_sheet import contact_sheet
 from detr_diff.evaluation.overlays import write
 from detr_diff.model.transfer_report import TransferReport
@@ -36,7 +36,6 @@ SHOWN_PROBLEMS = 20
 
 def run(settings: DictConfig) -> int:
     """Examine data, model, stages and a trial of learning; 1 when there are findings."""
-    _require_numbers(settings)
     take_both_frames(settings)
     root = Path(settings.data.root).expanduser()
     names = class_names(root, settings.data.names)
@@ -89,15 +88,6 @@ def _without_warnings() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
-
-
-def _require_numbers(settings: DictConfig) -> None:
-    least = {"inspect": 1, "shown": 0, "memorise.steps": 0, "memorise.seconds": 0}
-    for name, lowest in least.items():
-        section, _, key = name.rpartition(".")
-        value = (settings[section] if section else settings)[key]
-        if value is not None and value < lowest:
-            raise SettingError(f"{name}={value}: at least {lowest}")
 
 
 def _model(

@@ -47,11 +47,6 @@ def run(settings: DictConfig) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
-    for key in ("bootstrap", "overlays"):
-        if settings[key] < 0:
-            raise SettingError(f"{key}={settings[key]}: at least 0")
-    if settings.out and (Path(settings.out) / "evaluation.json").exists():
-        raise _exists(Path(settings.out))
     robustness = _robustness(settings) if settings.robustness else None
     model, data, facts = _model(settings)
     out = Path(settings.out) if settings.out else _out(settings, data)
@@ -98,10 +93,6 @@ def _robustness(settings: DictConfig) -> Robustness:
 def _model(settings: DictConfig) -> tuple[Detector | Baseline, MovedObjectDataModule, dict[str, Any]]:
     """What is evaluated on what, and what is to be known about it."""
     if settings.model is None:
-        if settings.ckpt_path is None:
-            raise SettingError(
-                "not given: ckpt_path=...; or model=threshold_blobs or model=oracle, with data.root=..."
-            )
         detector, trained = load_detector(settings.ckpt_path)
         data, as_divided = _data(settings, detector, trained)
         return detector, data, {"as_divided": as_divided}

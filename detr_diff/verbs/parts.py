@@ -97,7 +97,8 @@ def data_module(settings: DictConfig, detector: Detector) -> MovedObjectDataModu
 def with_trained(given: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
     """The data settings of a training, with what the command line says otherwise.
 
-    pairs, labels, scene and subset of the training are dropped when the root is another.
+    pairs, labels, scene and subset of the training are dropped when the root is another. The batch size
+    is that of an evaluation.
 
     Args:
         given: Of the command line; a root is absolute.
@@ -106,6 +107,8 @@ def with_trained(given: dict[str, Any], trained: dict[str, Any]) -> dict[str, An
     if "root" in given and given["root"] != trained.get("root"):
         own = ("pairs", "labels", "scene", "subset")
         trained = {key: value for key, value in trained.items() if key not in own}
+    if "batch_size" in given:
+        given = {**given, "eval_batch_size": given["batch_size"]}
     return {**trained, **given}
 
 

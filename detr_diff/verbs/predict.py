@@ -19,8 +19,7 @@ from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.discovery import discover
 from detr_diff.data.frame_pair import FramePairs
 from detr_diff.data.labelled_pairs import LabelledPairs
-from detr_diff.data.loading import build_loader, worker_count
-from detr_diff.errors import SettingError
+from detr_diff.data.loading import build_loader, evaluation_batch, worker_count
 from detr_diff.evaluation.linking import NONE
 from detr_diff.evaluation.overlays import above, draw, file_names, write
 from detr_diff.text import render
@@ -28,6 +27,7 @@ from detr_diff.training.detector import Detector
 from detr_diff.training.moved_objects import single_pair
 from detr_diff.training.place_callback import with_links
 from detr_diff.training.run import build_trainer, load_detector, quiet
+from detr_diff.verbs.parts import with_trained
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +39,14 @@ def run(settings: DictConfig) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
     out = Path(settings.out)
-    if (out / "predictions.json").exists():
-        raise SettingError(f"{out}/predictions.json exists and is never overwritten; choose another out=...")
     detector, trained = load_detector(settings.ckpt_path)
     threshold = detector.threshold if settings.threshold is None else settings.threshold
-    if not 0.0 <= threshold <= 1.0:
-        raise SettingError(f"threshold={threshold}: a score from 0 to 1")
-    for key in ("batch_size", "subset"):
-        if settings.data[key] is not None and settings.data[key] < 1:
-            raise SettingError(f"data.{key}={settings.data[key]}: at least 1")
     pairs = _pairs(settings, detector, trained)
     dataset = MovedObjectDataset(pairs, detector.comparison, detector.processor)
     given = {key: value for key, value in plain(settings.data).items() if value is not None}
-    size, workers = ({**trained, **given}[key] for key in ("batch_size", "num_workers"))
+    arguments = with_trained(given, trained)
+    workers = arguments["num_workers"]
+    size = arguments.get("eval_batch_size") or evaluation_batch(dataset.sizes(), arguments["batch_size"])
     # One batch is loaded before a process has started.
     workers = min(worker_count(workers), len(dataset) // size)
     padded = partial(collate, multiple=trained.get("pad_to", 1))
@@ -70,12 +65,7 @@ def run(settings: DictConfig) -> int:
 
 
 def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> LabelledPairs:
-    single = settings.after is not None or settings.before is not None
-    if single == (settings.data.root is not None):
-        raise SettingError("give either before=... after=..., or data.root=...")
-    if single:
-        if settings.after is None:
-            raise SettingError("before=... needs after=...")
+    if settings.after is not None:
         found = single_pair(settings.before, settings.after)
     else:
         root = Path(settings.data.root).expanduser()

@@ -47,9 +47,10 @@ from detr_diff.training.status_callback import StatusCallback
 from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
-from detr_diff.verbs.bounds import FREE, require_bounds, require_epochs, require_validation
+from detr_diff.verbs.bounds import FREE, require_epochs, require_validation
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan, symmetric_setting, take_both_frames
 from detr_diff.verbs.places import advise_on_places, require_places
+from detr_diff.verbs.requirements import require
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
         The best value of the monitored metric, for a sweeper.
     """
     quiet()
-    require_bounds(settings)
+    require("train", settings)
     with Stop(status.stopped).listening() as stop:
         return _train(settings, run_dir, group, status, stop)
 

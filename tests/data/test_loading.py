@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detr_diff.data.loading import build_loader, cores, worker_count
+from detr_diff.data.loading import build_loader, cores, evaluation_batch, worker_count
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,19 @@ def test_a_gpu_gets_processes_that_load(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores()))
     assert worker_count(None) == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "together"),
+    [
+        ({(128, 160)}, 4, 25),
+        ({(128, 160)}, 64, 64),  # never fewer than in training
+        ({(800, 1066)}, 2, 2),
+        ({(128, 160), (128, 128)}, 4, 4),  # more of them would be padded
+        (set(), 3, 3),
+    ],
+)
+def test_many_small_images_are_evaluated_together(
+    sizes: set[tuple[int, int]], batch_size: int, together: int
+) -> None:
+    assert evaluation_batch(sizes, batch_size) == together
