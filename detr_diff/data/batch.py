@@ -113,8 +113,3 @@ def contents(batch: Samples | Batch) -> Contents:
     """What a batch holds beside padding."""
     counted = [target for target in batch.targets if not target["padding"]]
     return Contents(sum(len(target["class_labels"]) for target in counted), len(counted))
-
-
-def unaligned(batch: Batch) -> int:
-    """Pairs whose registration gave up."""
-    return sum(not (target.get("aligned", True) or target["padding"]) for target in batch.targets)

@@ -9,10 +9,9 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torchmetrics import SumMetric
 
 from detr_diff.choices import Normalize
-from detr_diff.data.batch import Batch, Contents, Samples, contents, unaligned
+from detr_diff.data.batch import Batch, Contents, Samples, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.data.pixels import batched
 from detr_diff.data.sampler import seed_for
@@ -107,13 +106,12 @@ class Detector(LightningModule):
         self.gradient_norm: Tensor | None = None  # where a guard has worked it out already
         self.metrics = DetectionMetrics(self.names)
         self.losses = EpochLoss()
-        # Counted over an epoch, so an epoch that is resumed in the middle must know it.
-        self.unaligned = SumMetric(nan_strategy="disable")  # which would look at the value
-        self.unaligned.persistent(True)
         self.sweep: Sweep | None = None
         # Chosen on validation; a buffer, so that it is in every checkpoint.
         self.score_threshold: Tensor
         self.register_buffer("score_threshold", torch.tensor(DEFAULT_THRESHOLD))
+        # AlignmentCallback counts it; checkpoints from before have it here.
+        self.register_load_state_dict_pre_hook(lambda _, state, *rest: state.pop("unaligned.sum_value", None))
 
     def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Batch:
         """A batch on a device, its images as the model takes them: float, normalised."""
@@ -136,8 +134,6 @@ class Detector(LightningModule):
         output = self._output(self.detr, batch, labels=self.labels(batch))
         loss: BatchLoss = output.loss_dict
         self.parts = {**loss.parts, "loss": Part(output.loss.detach(), 1)}
-        if self.comparison.registers:
-            self.unaligned.update(unaligned(batch))
         own, accumulated = contents(batch), self.trainer.accumulate_grad_batches
         if self.normalize is Normalize.batch:
             # Lightning divides by all batches of a window, and the last one of an epoch may have fewer.
@@ -184,16 +180,11 @@ class Detector(LightningModule):
         if self.average is not None:
             self.average.update(self.detr, self.global_step)
 
-    def on_train_epoch_end(self) -> None:
-        if self.comparison.registers:
-            self.log("train/unaligned", self.unaligned.compute())
-        self.unaligned.reset()
-
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Any:
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
         return self._predictions(self._output(self.evaluated, batch), batch)
@@ -275,14 +266,9 @@ class Detector(LightningModule):
         with replay(model, cut, batch.kept):
             return model(pixel_values=batch.images, **labels)
 
-    def _evaluate(self, batch: Batch, split: str) -> Predictions:
+    def _evaluate(self, batch: Batch) -> Predictions:
         output = self._output(self.evaluated, batch, labels=self.labels(batch))
         self.losses.update(output.loss_dict, contents(batch))
-        if "aligned" in batch.targets[0]:  # of the data, which need not be read as in training
-            count = float(unaligned(batch))
-            self.log(
-                f"{split}/unaligned", count, on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True
-            )
         predictions = self._predictions(output, batch)
         counted = [
             (prediction, truth_in_pixels(target), int(target["index"]))

@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import Logger
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError, UserError, nearest
 from detr_diff.evaluation.score_sweep import Sweep
+from detr_diff.training.alignment_callback import AlignmentCallback
 from detr_diff.training.checkpoints import AtomicCheckpointIO, BestCheckpoint, ResumeCheckpoint
 from detr_diff.training.detector import Detector
 from detr_diff.training.kept_prefix import KeptPrefix
@@ -133,6 +134,7 @@ def training_callbacks(
     folder = run_dir / "checkpoints"
     return [
         StagedFinetuning(run_dir, stage_monitor, min_delta),
+        AlignmentCallback(),
         OverlayCallback(run_dir / "overlays", overlays, images),
         BestCheckpoint(
             folder,

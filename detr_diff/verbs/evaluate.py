@@ -17,6 +17,7 @@ from detr_diff.evaluation.robustness import robustness_table, write_robustness
 from detr_diff.evaluation.robustness_figure import draw_robustness
 from detr_diff.report.report import write_report
 from detr_diff.text import render
+from detr_diff.training.alignment_callback import AlignmentCallback
 from detr_diff.training.baseline import Baseline
 from detr_diff.training.detector import Detector
 from detr_diff.training.overlay_callback import OverlayCallback
@@ -58,7 +59,7 @@ def run(settings: DictConfig) -> int:
         facts["learnt_pairs"], number = learnt, len(data.datasets[settings.split])
         said = "%d of these %d pairs are those that the checkpoint has learnt: split=test is fair"
         log.warning(said, learnt, number)
-    callbacks: list[Callback] = [OverlayCallback(out / "overlays", settings.overlays)]
+    callbacks: list[Callback] = [OverlayCallback(out / "overlays", settings.overlays), AlignmentCallback()]
     if isinstance(model, Detector) and model.architecture.places:
         require_places(model, data, settings.split)
         callbacks.append(PlaceCallback())

@@ -7,17 +7,17 @@ from typing import Any
 from lightning import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
-from detr_diff.choices import Cache
 from detr_diff.compose import compose
-from detr_diff.training.compilation import compile_model
-from detr_diff.training.gradient_checkpointing import checkpoint_gradients
-from detr_diff.training.guards import FirstBatchGuard, SyncGuard
-from detr_diff.training.kept_prefix import KeptPrefix
-from detr_diff.training.non_finite_guard import NonFiniteGuard
-from detr_diff.training.run import build_trainer, follow_stages
+from detr_diff.training.run import build_trainer
 from detr_diff.training.staged_finetuning import StagedFinetuning
-from detr_diff.verbs.parts import data_module, new_detector, stage_plan
-from detr_diff.verbs.train import trainer_settings
+from detr_diff.verbs.parts import (
+    guards,
+    new_detector,
+    spare_and_compile,
+    stage_plan,
+    staged_data,
+    trainer_settings,
+)
 
 STAGES = {1: "heads", 2: "all", 3: "settle"}  # of conf/stages/report.yaml
 
@@ -31,23 +31,11 @@ class Training:
         seed_everything(0, verbose=False)
         self.settings = training_settings(job, epochs, changed)
         self.detector, _ = new_detector(self.settings, stage_plan(self.settings))
-        self.data = data_module(self.settings, self.detector)
-        chosen = self.settings.kept_prefix
-        kept = KeptPrefix(
-            self.detector, self.data, Cache(chosen.where), chosen.gb, self.settings.data.cache_dir
-        )
-        follow_stages(self.data, self.detector, kept)
+        self.data, kept = staged_data(self.settings, self.detector)
         self.data.setup()
-        if self.settings.gradient_checkpointing:
-            checkpoint_gradients(self.detector.detr)
-        if self.settings.compile is not None:
-            for model in {self.detector.detr, self.detector.evaluated}:
-                compile_model(model, self.settings.compile)
-        guards = self.settings.guards
+        spare_and_compile(self.settings, self.detector)
         callbacks = [
-            NonFiniteGuard(folder / "not_finite", guards.skips),
-            FirstBatchGuard(guards.first_batch),
-            SyncGuard(),
+            *guards(self.settings, folder),
             StagedFinetuning(folder, "val/loss"),
             *([] if clock is None else [clock]),
         ]

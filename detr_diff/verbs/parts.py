@@ -3,18 +3,26 @@
 from pathlib import Path
 from typing import Any
 
+from lightning import Callback
 from omegaconf import DictConfig
 
-from detr_diff.choices import Compare, Diff, ModelInput
+from detr_diff.choices import Cache, Compare, Diff, ModelInput
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import class_names
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError
+from detr_diff.launch import launched
 from detr_diff.model.feature_diff import FeatureDiff
 from detr_diff.model.load import load_model
 from detr_diff.model.transfer_report import TransferReport
+from detr_diff.training.compilation import compile_model
 from detr_diff.training.detector import Detector
+from detr_diff.training.gradient_checkpointing import checkpoint_gradients
+from detr_diff.training.guards import FirstBatchGuard, SyncGuard
+from detr_diff.training.kept_prefix import KeptPrefix
+from detr_diff.training.non_finite_guard import NonFiniteGuard
+from detr_diff.training.run import follow_stages
 from detr_diff.training.stages import StagePlan
 
 
@@ -92,6 +100,51 @@ def data_module(settings: DictConfig, detector: Detector) -> MovedObjectDataModu
         seed=settings.seed,
         **chosen,
     )
+
+
+def staged_data(settings: DictConfig, detector: Detector) -> tuple[MovedObjectDataModule, KeptPrefix]:
+    """The frame pairs as the stage of each epoch wants them, and what frozen blocks make of them."""
+    data = data_module(settings, detector)
+    where = settings.kept_prefix
+    kept = KeptPrefix(detector, data, Cache(where.where), where.gb, settings.data.cache_dir)
+    follow_stages(data, detector, kept)
+    return data, kept
+
+
+def spare_and_compile(settings: DictConfig, detector: Detector) -> None:
+    """Gradient checkpointing and torch.compile, where they are asked for."""
+    if settings.gradient_checkpointing:
+        checkpoint_gradients(detector.detr)
+    if settings.compile is not None:
+        for model in {detector.detr, detector.evaluated}:
+            compile_model(model, settings.compile)
+
+
+def guards(settings: DictConfig, folder: Path) -> list[Callback]:
+    """What stops a training that cannot work; what they say of a batch goes to the folder."""
+    return [
+        NonFiniteGuard(folder / "not_finite", settings.guards.skips),
+        FirstBatchGuard(settings.guards.first_batch),
+        SyncGuard(),
+    ]
+
+
+def trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) -> dict[str, Any]:
+    """The trainer section, with what follows from stages and kept outputs."""
+    chosen: dict[str, Any] = plain(settings)["trainer"]
+    if chosen["max_epochs"] is None:
+        chosen["max_epochs"] = plan.epochs
+    every = chosen["check_val_every_n_epoch"]
+    if every is not None and every > chosen["max_epochs"]:
+        raise SettingError(
+            f"trainer.check_val_every_n_epoch={every}: no validation in {chosen['max_epochs']} epochs"
+        )
+    if kept.possible(plan) or any(stage.batch_size or stage.augment for stage in plan.stages):
+        chosen["reload_dataloaders_every_n_epochs"] = 1
+    if chosen["strategy"] == "auto" and launched():
+        # Blocks are frozen after the model is wrapped, so that all processes thaw them in sync.
+        chosen["strategy"] = "ddp_find_unused_parameters_true"
+    return chosen
 
 
 def with_trained(given: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:

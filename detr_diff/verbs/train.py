@@ -10,23 +10,18 @@ import torch
 from lightning import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from detr_diff.choices import Cache
 from detr_diff.compose import compose, plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError, UserError
 from detr_diff.grammar import quoted
-from detr_diff.launch import launched, processes
+from detr_diff.launch import processes
 from detr_diff.model.batch_norm import require_plain_batch_norm
 from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest
-from detr_diff.training.compilation import compile_model
 from detr_diff.training.detector import Detector
-from detr_diff.training.gradient_checkpointing import checkpoint_gradients
-from detr_diff.training.guards import FirstBatchGuard, SyncGuard, require_learning
-from detr_diff.training.kept_prefix import KeptPrefix
+from detr_diff.training.guards import require_learning
 from detr_diff.training.monitor_guard import MonitorGuard
-from detr_diff.training.non_finite_guard import NonFiniteGuard
 from detr_diff.training.place_callback import PlaceCallback
 from detr_diff.training.provenance import record_launch
 from detr_diff.training.results import Results
@@ -34,7 +29,6 @@ from detr_diff.training.run import (
     best_score,
     build_trainer,
     evaluate,
-    follow_stages,
     load_detector,
     quiet,
     training_callbacks,
@@ -48,7 +42,16 @@ from detr_diff.training.status_file import StatusFile, first_process
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
 from detr_diff.verbs.bounds import FREE, require_epochs, require_validation
-from detr_diff.verbs.parts import data_module, new_detector, stage_plan, symmetric_setting, take_both_frames
+from detr_diff.verbs.parts import (
+    guards,
+    new_detector,
+    spare_and_compile,
+    stage_plan,
+    staged_data,
+    symmetric_setting,
+    take_both_frames,
+    trainer_settings,
+)
 from detr_diff.verbs.places import advise_on_places, require_places
 from detr_diff.verbs.requirements import require
 
@@ -88,11 +91,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     plan = stage_plan(settings)
     require_epochs(plain(settings)["trainer"], plan.epochs)
     detector = _detector(settings, plan, resumed, run_dir)
-    data = data_module(settings, detector)
-    kept = KeptPrefix(
-        detector, data, Cache(settings.kept_prefix.where), settings.kept_prefix.gb, settings.data.cache_dir
-    )
-    follow_stages(data, detector, kept)
+    data, kept = staged_data(settings, detector)
     data.setup()
     data.require("train", "val")
     _require_objects(data, settings.checkpoint.monitor)
@@ -114,11 +113,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         log.warning("no test pairs (%s): the final metrics are of validation", why)
 
     require_learning(detector.plan.stages, detector.rate_groups)
-    if settings.gradient_checkpointing:
-        checkpoint_gradients(detector.detr)
-    if settings.compile is not None:
-        for model in {detector.detr, detector.evaluated}:
-            compile_model(model, settings.compile)
+    spare_and_compile(settings, detector)
     callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]
     if detector.architecture.places:
         callbacks.append(PlaceCallback())
@@ -181,32 +176,12 @@ def _write_and_show(run_dir: Path, detector: Detector, results: Results, split: 
         log.info("%s", render(table))
 
 
-def trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) -> dict[str, Any]:
-    """The trainer section, with what follows from stages and kept outputs."""
-    chosen: dict[str, Any] = plain(settings)["trainer"]
-    if chosen["max_epochs"] is None:
-        chosen["max_epochs"] = plan.epochs
-    every = chosen["check_val_every_n_epoch"]
-    if every is not None and every > chosen["max_epochs"]:
-        raise SettingError(
-            f"trainer.check_val_every_n_epoch={every}: no validation in {chosen['max_epochs']} epochs"
-        )
-    if kept.possible(plan) or any(stage.batch_size or stage.augment for stage in plan.stages):
-        chosen["reload_dataloaders_every_n_epochs"] = 1
-    if chosen["strategy"] == "auto" and launched():
-        # Blocks are frozen after the model is wrapped, so that all processes thaw them in sync.
-        chosen["strategy"] = "ddp_find_unused_parameters_true"
-    return chosen
-
-
 def _callbacks(settings: DictConfig, run_dir: Path, stop: Stop) -> list[Callback]:
-    guards, monitor = settings.guards, settings.checkpoint.monitor
+    monitor = settings.checkpoint.monitor
     stage_monitor = settings.early_stopping.monitor or monitor
     return [
         MonitorGuard({"checkpoint.monitor": monitor, "early_stopping.monitor": stage_monitor}),
-        NonFiniteGuard(run_dir / "not_finite", guards.skips),
-        FirstBatchGuard(guards.first_batch),
-        SyncGuard(),
+        *guards(settings, run_dir),
         *training_callbacks(
             run_dir,
             monitor,

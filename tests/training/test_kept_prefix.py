@@ -24,6 +24,7 @@ from detr_diff.model.families import FAMILIES
 from detr_diff.model.load import load_model
 from detr_diff.model.prefix import deepest_cut
 from detr_diff.training import kept_prefix
+from detr_diff.training.alignment_callback import AlignmentCallback
 from detr_diff.training.checkpoints import ResumeCheckpoint, newest
 from detr_diff.training.detector import Detector
 from detr_diff.training.kept_prefix import KeptPrefix
@@ -122,7 +123,7 @@ class Run:
                 "limit_train_batches": limit_train_batches,
             },
             folder,
-            callbacks=[self.diary, staged, ResumeCheckpoint(folder, 0, 1, Stop(print))],
+            callbacks=[AlignmentCallback(), self.diary, staged, ResumeCheckpoint(folder, 0, 1, Stop(print))],
         )
 
     def ready(self) -> "Run":

@@ -105,6 +105,14 @@ def test_resuming_is_counted_when_it_went_on_from_a_checkpoint(tmp_path: Path) -
     assert second.seconds >= first.seconds
 
 
+def test_a_run_whose_last_test_was_cut_off_is_finished_when_it_is_resumed(tmp_path: Path) -> None:
+    fit(tmp_path)
+    with StatusFile.begin(tmp_path, True):  # ends before it has done anything
+        pass
+    again = fit(tmp_path, resume=True)
+    assert (again.epoch, again.epochs, again.step, again.stage) == (3, 3, 12, "second")
+
+
 def test_a_run_that_resumes_from_nothing_forgets_what_it_had(tmp_path: Path) -> None:
     StatusFile.begin(tmp_path).report(force=True, step=5, epoch=2, best=0.99)
 
