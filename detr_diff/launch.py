@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from detr_diff.errors import SettingError, UserError
 from detr_diff.training.status_file import first_process
 
+TRACEBACK = "traceback.txt"
 STOPPED = 75  # exit code of a process that was asked to stop, see training/stop.py
 
 
@@ -87,6 +88,7 @@ def launch(count: int, settings: DictConfig, run_dir: Path, group: str | None) -
         "run_dir": str(run_dir.absolute()),
         "group": group,
         "words": sys.argv,
+        "command": sys.orig_argv,
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
@@ -97,7 +99,16 @@ def launch(count: int, settings: DictConfig, run_dir: Path, group: str | None) -
             raise _failed(STOPPED, f"stopped by {signal.sigval.name}; resume=true goes on") from None
         except ChildFailedError as error:
             code = error.get_first_failure()[1].exitcode
-            raise _failed(code, f"{count} processes: one ended with exit code {code}") from None
+            raise _failed(
+                code, f"{count} processes: one ended with exit code {code}{_why(run_dir)}"
+            ) from None
+
+
+def _why(run_dir: Path) -> str:
+    """What the first process that failed has left; others fail because it is gone."""
+    path = run_dir / TRACEBACK
+    lines = path.read_text(encoding="utf-8").strip().splitlines() if path.exists() else []
+    return f": {lines[-1]}" if lines else ""
 
 
 def _failed(code: int, message: str) -> UserError:
@@ -109,7 +120,8 @@ def _failed(code: int, message: str) -> UserError:
 def _run(path: Path) -> int:
     """One of the processes."""
     job = json.loads(path.read_text(encoding="utf-8"))
-    run_dir, sys.argv = Path(job["run_dir"]), job["words"]
+    # As in the process that was started by hand, where both are looked up.
+    run_dir, sys.argv, sys.orig_argv = Path(job["run_dir"]), job["words"], job["command"]
     _log_to(run_dir / "train.log")
     from detr_diff.cli import told
     from detr_diff.sweep import guarded

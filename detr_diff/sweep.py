@@ -6,6 +6,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +20,13 @@ from detr_diff.compose import register_schemas
 from detr_diff.errors import SettingError
 from detr_diff.grammar import quoted
 from detr_diff.help import CONF
-from detr_diff.launch import STOPPED, launch, launched, processes
+from detr_diff.launch import STOPPED, TRACEBACK, launch, launched, processes
 from detr_diff.text import render
 from detr_diff.verbs import module_of
 from detr_diff.verbs.bounds import FREE
 
 log = logging.getLogger(__name__)
 
-TRACEBACK = "traceback.txt"
 OVERRIDES = "overrides.txt"
 METRICS = "metrics.json"
 COLUMNS = ("map", "map_50", "f1", "loss")
@@ -127,17 +127,20 @@ def guarded(settings: DictConfig, folder: Path, group: str | None) -> float:
     Returns:
         The best value of the monitored metric.
     """
-    from detr_diff.training.status_file import StatusFile
+    from detr_diff.training.status_file import StatusFile, first_process
 
     status = StatusFile.begin(folder, settings.resume)
-    (folder / TRACEBACK).unlink(missing_ok=True)
+    if first_process():
+        (folder / TRACEBACK).unlink(missing_ok=True)
     try:
         with status:
             return float(module_of("train").train(settings, folder, group, status))
     except Exception as error:
         # What is refused on resume does not spoil what has finished.
         if getattr(error, "exit_code", 1) != STOPPED and not (folder / METRICS).exists():
-            (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
+            # Of several processes the first to fail knows why.
+            with suppress(FileExistsError), (folder / TRACEBACK).open("x", encoding="utf-8") as file:
+                file.write(traceback.format_exc())
             error.add_note(f"traceback in {folder / TRACEBACK}")
         raise
 

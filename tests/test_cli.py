@@ -38,6 +38,9 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
         ("doctor data.root=. inspect=0", "inspect=0: at least 1"),
         ("evaluate", "not given: ckpt_path="),
         ("evaluate ckpt_path=x.ckpt out=.", "./evaluation.json exists and is never overwritten"),
+        ("evaluate ckpt_path=x.ckpt out=run", "run/config.yaml exists and is never overwritten"),
+        ("doctor data.root=. out=run", "out=run: exists and is never overwritten"),
+        ("data synth out=run", "out=run: exists and is never overwritten"),
         ("predict ckpt_path=x.ckpt out=. data.root=.", "./predictions.json exists and is never overwritten"),
         ("predict ckpt_path=x.ckpt out=new", "give either before=... after=..., or data.root=..."),
         ("predict ckpt_path=x.ckpt out=new before=a.png", "before=... needs after=..."),
@@ -48,6 +51,8 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
 def test_wrong_settings_import_nothing_heavy(words: str, told: str, tmp_path: Path) -> None:
     for name in ("x.ckpt", "evaluation.json", "predictions.json"):
         (tmp_path / name).touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
     code = (
         "import sys; from detr_diff.cli import main\n"
         f"code = main({words.split()})\n"

@@ -304,6 +304,19 @@ def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:
         "test": None,
     }
     assert 0 < learnt < facts["all"]["pairs"]
+    # Read otherwise, they are the same pairs.
+    root = Path(load_detector(run_dir / "checkpoints/best.ckpt")[1]["root"])
+    (tmp_path / "link").symlink_to(root)
+    for name, word, split in (
+        ("link", "data.root=link", "all"),
+        ("some", "data.subset=20", "all"),
+        ("other", "data.split_seed=5", "test"),
+    ):
+        result = shell([*words, f"split={split}", f"out={name}", word], tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "that the checkpoint has learnt" in result.stderr, name
+        own = json.loads((tmp_path / name / "evaluation.json").read_text())
+        assert 0 < own["learnt_pairs"] <= min(learnt, own["pairs"])
     told = f"{learnt} of these {facts['all']['pairs']} pairs are those that the checkpoint has learnt"
     assert told in said["all"]
     assert f"frame pairs: {learnt} train, " in said["all"]

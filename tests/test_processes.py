@@ -8,6 +8,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from detr_diff import launch
 from detr_diff.choices import Diff
 from detr_diff.cli import main
 from detr_diff.compose import compose
@@ -72,6 +73,8 @@ def test_two_processes_train_as_one(data_root: Path, tmp_path: Path, pretrained:
     for key in ("test/map", "test/map_50", "test/f1", "test/score_threshold", "test/loss"):
         # A loss of 16 is a float32: its neighbours are 2e-6 away.
         assert figures[0][key] == pytest.approx(figures[1][key], rel=1e-6, abs=1e-6), key
+    launches = json.loads((tmp_path / "two/train/environment.json").read_text())
+    assert "detr_diff.launch" not in str(launches)  # but the command that was given
     rows = [list(csv.DictReader((tmp_path / n / "train/metrics.csv").open())) for n in ("one", "two")]
     assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
 
@@ -108,3 +111,9 @@ def test_processes_share_the_batches_of_one(size: int, batch_size: int, processe
 def test_a_wrong_number_of_devices_is_named(data_root: Path, tmp_path: Path, capfd: Any) -> None:
     code = main(["train", *TINY, f"data.root={data_root}", f"runs={tmp_path}", "trainer.devices=two"])
     assert (code, "trainer.devices=two: a number from 1" in capfd.readouterr().err) == (2, True)
+
+
+def test_the_first_process_to_fail_says_why(tmp_path: Path) -> None:
+    assert launch._why(tmp_path) == ""
+    (tmp_path / "traceback.txt").write_text("Traceback\n  line\nOSError: a.png: not a readable image\n")
+    assert launch._why(tmp_path) == ": OSError: a.png: not a readable image"

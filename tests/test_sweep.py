@@ -168,6 +168,11 @@ def test_a_sweep_is_resumed_as_it_was(data_root: Path, tmp_path: Path, cli: Call
     assert {path: path.read_bytes() for path in before} == before
     same = cli("train", "--multirun", *words, "run_name=s", "seed=1,2", "resume=true")
     assert same.code == 0, same.err
+    # A single job, which the table of the sweep had as unfinished.
+    (tmp_path / "s/0/metrics.json").unlink()
+    alone = cli("train", *words, "run_name=s/0", "seed=1", "resume=true")
+    assert alone.code == 0, alone.err
+    assert (tmp_path / "s/0/metrics.json").exists()
     # What is refused leaves nothing in a run that has finished.
     refused = cli("train", *words, "run_name=s/0", "seed=9", "resume=true")
     assert (refused.code, "was 1, now 9" in refused.err) == (2, True)

@@ -269,7 +269,7 @@ def test_a_run_without_validation_is_refused(data_root: Path, tmp_path: Path, cl
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: without a validation there is no best"),
+        ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: without a validation there"),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be learnt"),
         (
             "+trainer.overfit_batches=2",
@@ -282,6 +282,11 @@ def test_a_run_without_validation_is_refused(data_root: Path, tmp_path: Path, cl
         ("trainer.max_epochs=0", "trainer.max_epochs=0: from 1 to 2"),
         ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0: at least 1"),
         ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: at least 0"),
+        ("trainer.check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch=0: at least 1"),
+        (
+            "trainer.val_check_interval=0",
+            "trainer.val_check_interval=0: without a validation there is no best",
+        ),
         ("seed=-1", "seed=-1: a number from 0 to 4294967295"),
         ("ema.decay=1.0", "ema.decay=1.0: a number from 0 to below 1"),
         ("optimizer.weight_decay=nan", "optimizer.weight_decay=nan: at least 0"),
@@ -352,7 +357,7 @@ def test_a_gpu_lowers_the_precision(
     accelerator: str, there: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     assert precision_of({"accelerator": accelerator, "precision": "auto"}) == expected
     assert precision_of({"accelerator": accelerator, "precision": "16-mixed"}) == "16-mixed"
 

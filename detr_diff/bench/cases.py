@@ -146,7 +146,7 @@ def same_loss(options: Options) -> Iterator[Measurement]:
         jobs = options.jobs(network, task="loss", data=data)
         jobs = {name: job for name, job in jobs.items() if name != "tuned"}
         # The same images; and whatever the precision of the training: rounding is no other loss.
-        own = (f"data.eval_batch_size={options.batch_size}", "trainer.precision=32-true")
+        own = (f"data.eval_batch_size={options.batch_size}", "trainer.precision=32-true", "compile=null")
         jobs["ours"] = {**jobs["ours"], "overrides": [*options.overrides, *own]}
         yield Measurement("loss", jobs, 1, [Line(network.title, "loss", key="loss")])
 
@@ -224,6 +224,8 @@ def validation(options: Options) -> Iterator[Measurement]:
     jobs = options.jobs(network, task="validate", data=options.data(network.frame, pairs))
     # Ours has the same number of pairs to learn from.
     jobs["ours"] |= {"task": "fit", "unit": "validation", "stage": 1}
+    # Workers would load before the turn has begun.
+    jobs["ours"]["overrides"] = [*options.overrides, "data.num_workers=0"]
     both = options.data(network.frame, 2 * pairs, ".jpg")  # a folder that no other case reads
     halve(Path(both))
     jobs["ours"] |= {"data": both}

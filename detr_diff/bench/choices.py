@@ -24,8 +24,8 @@ class BenchPart(StrEnum):
 class Reference(StrEnum):
     """What ours is compared with.
 
-    plain: the pipeline of experiments/speed/reference.py in float32; tuned: with every one of its flags
-        that helps.
+    plain: the pipeline of experiments/speed/reference.py in float32; tuned: with the flags in
+        conf/bench.yaml, too.
     """
 
     plain = "plain"

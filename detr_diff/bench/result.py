@@ -93,8 +93,8 @@ class Result:
         references = [side for side in sides if side in REFERENCES]
         if self.rows:
             yield times(self.rows, sides, references, self.device)
-        if busy := [row for row in self.rows if any("utilisation" in own for own in row.figures.values())]:
-            yield rates(busy, sides, self.gpu)
+        if there := [row for row in self.rows if any("gpu_memory_mb" in own for own in row.figures.values())]:
+            yield rates(there, sides, self.gpu)
         for case, parts in self.gpu.get("parts", {}).items():
             table = Table("part", "ms", "ms by operations", "ms by bytes", title=f"floors: {case}")
             for part in parts:

@@ -5,6 +5,8 @@ import os
 import sys
 from time import process_time
 
+import torch
+
 
 class Turns:
     """Waits for a line on standard input, and tells what was measured in a line of JSON.
@@ -26,6 +28,8 @@ class Turns:
 
     def begin(self) -> None:
         """Wait for the turn; the end of the input ends the process."""
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # the other sides need it meanwhile
         if self.wait and not sys.stdin.readline():
             sys.exit()
         self._begun = process_time()

@@ -26,10 +26,10 @@ from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover
 from detr_diff.data.kept_outputs import KeptOutputs, collate_kept
 from detr_diff.data.labelled_pairs import LabelledPairs
-from detr_diff.data.loading import Reused, build_loader, evaluation_batch, worker_count
+from detr_diff.data.loading import Reused, build_loader, evaluation_batch, limited, worker_count
 from detr_diff.data.resizing import ImageProcessor
 from detr_diff.data.sampler import EpochBatches, InOrder, Share, Shuffled, batches_of
-from detr_diff.data.split import division, split_pairs, subset
+from detr_diff.data.split import division, remedy_of_empty, split_pairs, subset
 from detr_diff.data.windows import Windows
 from detr_diff.errors import SettingError
 
@@ -142,10 +142,7 @@ class MovedObjectDataModule(LightningDataModule):
             self.datasets[split] = self._dataset(usable.take(positions), split == "train")
         log.info("frame pairs: %s", division(self.datasets, SPLITS))
         if settings.augment == Augment.strong and self._places() not in BOTH_PLACES:
-            log.info(
-                "data.augment=strong: dataset.yaml does not say that old and new places are labelled "
-                "(labels: both or changed), so no frames are swapped"
-            )
+            log.info("data.augment=strong: no frames swapped, dataset.yaml says no labels: both or changed")
 
     def _check(self) -> CheckReport:
         settings = self.settings
@@ -211,10 +208,9 @@ class MovedObjectDataModule(LightningDataModule):
         """
         for split in splits:
             if not len(self.datasets[split]):
-                raise SettingError(
-                    f"no pairs in the {split} split of {self.settings.root}; see data.split_by="
-                    f"{self.settings.split_by} data.val={self.settings.val} data.test={self.settings.test}"
-                )
+                given, pairs = self.settings, self.datasets["all"].pairs.frame_pairs()
+                remedy = remedy_of_empty(pairs, given.split_by, given.val, given.test)
+                raise SettingError(f"no pairs in the {split} split of {given.root}; {remedy}")
 
     def warn_of_symmetric_diff(self, setting: str) -> None:
         """Say once when the training labels cannot be told apart; see convention.py."""
@@ -254,10 +250,8 @@ class MovedObjectDataModule(LightningDataModule):
 
     def _epoch(self) -> int:
         # `processed`, not `current_epoch`: on resume the latter is one behind at this point.
-        if self.trainer is None:
-            return 0
-        progress: Any = self.trainer.fit_loop.epoch_progress.current
-        return int(progress.processed)
+        trainer: Any = self.trainer
+        return 0 if trainer is None else int(trainer.fit_loop.epoch_progress.current.processed)
 
     def _start(self) -> int:
         """First batch of an epoch: 0, but where a run is resumed inside it."""
@@ -274,8 +268,13 @@ class MovedObjectDataModule(LightningDataModule):
         return Share() if trainer is None else Share(trainer.global_rank, trainer.world_size)
 
     def _in_order(self, dataset: MovedObjectDataset | KeptOutputs) -> DataLoader[Any]:
-        settings = self.settings
-        size = settings.eval_batch_size or evaluation_batch(self.datasets["all"].sizes(), settings.batch_size)
+        size, most = (
+            self.settings.batch_size,
+            None if self.trainer is None else self.trainer.limit_val_batches,
+        )
+        if not limited(most):  # a limit is meant for batches as they are said
+            size = evaluation_batch(self.datasets["all"].sizes(), size)
+        size = self.settings.eval_batch_size or size
         return self._loader(dataset, EpochBatches(InOrder(len(dataset)), size, self._share()))
 
     def _shuffled(self, epoch: int) -> EpochBatches:

@@ -173,7 +173,8 @@ def _name_of(path: Path) -> str:
 def _label(root: Path, label: str, labels: str | None) -> Path | None:
     if not label:
         return None
-    return root / (Path(labels, *Path(label).parts[1:]) if labels else label)
+    parts = Path(label).parts
+    return root / (Path(labels, *(parts[1:] or parts)) if labels else label)
 
 
 def _from_folders(

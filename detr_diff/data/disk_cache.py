@@ -58,6 +58,9 @@ class DiskCache:
             for rest in self.folder.glob("*.npz.tmp"), self.folder.glob("*.bin.tmp"):
                 for path in rest:  # of a job that was killed
                     path.unlink(missing_ok=True)
+            for pixels in self.folder.glob("*.bin"):  # whose index was never written
+                if not pixels.with_suffix(".npz").exists():
+                    pixels.unlink(missing_ok=True)
             yield
 
     def shards(self) -> Iterator[tuple[Path, Shard]]:

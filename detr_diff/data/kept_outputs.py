@@ -95,6 +95,10 @@ class KeptOutputs(Dataset[Kept]):
     def __len__(self) -> int:
         return len(self.source)
 
+    def forget(self) -> None:
+        """Let the records go, whoever still has this data set."""
+        self.cache = FrameCache(np.zeros(0, np.int64))
+
     def __getitem__(self, key: SampleKey | int) -> Kept:
         """The outputs and the target of a sample, see Samples."""
         index = key.position if isinstance(key, SampleKey) else key

@@ -56,6 +56,11 @@ def evaluation_batch(sizes: Collection[tuple[int, int]], batch_size: int) -> int
     return max(batch_size, TOGETHER // (height * width))
 
 
+def limited(limit: float | None) -> bool:
+    """Whether an epoch has only so many batches (a whole number), or a share of them."""
+    return limit is not None and not (isinstance(limit, float) and limit == 1.0)
+
+
 def build_loader(dataset: Dataset[Any], workers: int, ahead: int = 2, **settings: Any) -> DataLoader[Any]:
     """A DataLoader.
 

@@ -1,11 +1,11 @@
 """Folders that are complete or not there at all."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from uuid import uuid4
 
 from detr_diff.errors import SettingError
 
@@ -21,7 +21,8 @@ def new_folder(out: Path) -> Iterator[Path]:
         SettingError: There is something in `out`, which is never overwritten.
     """
     require_new(out)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    # Not the number of the process: in a container it is always the same.
+    unfinished = out.with_name(f".{out.name}.{uuid4().hex[:8]}")
     unfinished.mkdir(parents=True)
     try:
         yield unfinished

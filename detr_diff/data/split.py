@@ -1,6 +1,7 @@
 """Which pair belongs to training, validation and test."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence, Sized
 
 import numpy as np
@@ -35,23 +36,27 @@ def split_pairs(
     if not (val >= 0.0 and test >= 0.0 and val + test < 1.0):
         raise SettingError(f"data.val={val} data.test={test}: shares from 0, together below 1")
     if by is SplitBy.auto:
-        if len({pair.split for pair in pairs if pair.split}) > 1:
+        named, scenes_named = {pair.split for pair in pairs}, {pair.scene for pair in pairs}
+        if len(named) > 1:
             by = SplitBy.column
-        elif len({pair.scene for pair in pairs}) >= 3:
+        elif None not in scenes_named and len(scenes_named) >= 3:
             by = SplitBy.scene
         else:
             by = SplitBy.pair
     if by is SplitBy.column:
-        unnamed = next((pair.name for pair in pairs if pair.split is None), None)
-        if unnamed is not None:
-            raise SettingError(f"data.split_by=column: pair {unnamed!r} has no split")
+        unnamed = [pair.name for pair in pairs if pair.split is None]
+        if unnamed:
+            raise SettingError(
+                f"data.split_by=column: pair {unnamed[0]!r} has no split, {len(unnamed)} of {len(pairs)} in "
+                "all; name one for each, or choose data.split_by=scene, pair or time"
+            )
         return [pair.split for pair in pairs]
     if by is SplitBy.time:
         return _by_time(pairs, val, test)
     if by is SplitBy.scene:
-        unnamed = next((pair.name for pair in pairs if pair.scene is None), None)
-        if unnamed is not None:
-            raise SettingError(f"data.split_by=scene: pair {unnamed!r} has no scene; set data.scene")
+        without = next((pair.name for pair in pairs if pair.scene is None), None)
+        if without is not None:
+            raise SettingError(f"data.split_by=scene: pair {without!r} has no scene; set data.scene")
         scenes = [str(pair.scene) for pair in pairs]
         names = sorted(set(scenes))
         number = {name: index for index, name in enumerate(names)}
@@ -59,6 +64,14 @@ def split_pairs(
         return [chosen[number[scene]] for scene in scenes]
     positions = np.fromiter((_hash(seed, pair.name) for pair in pairs), np.float64, len(pairs))
     return [*_by_hash(positions, val, test)]
+
+
+def remedy_of_empty(pairs: Sequence[FramePair], by: str, val: float, test: float) -> str:
+    """What to look at when a split has come out empty; the arguments are those of the division."""
+    named = {pair.split for pair in pairs}
+    if by == SplitBy.column or (by == SplitBy.auto and len(named) > 1):
+        return "the split column names none; data.split_by=scene, pair or time divides anew"
+    return f"see data.split_by={by} data.val={val} data.test={test}"
 
 
 def _by_hash(positions: npt.NDArray[np.float64], val: float, test: float) -> list[str]:
@@ -81,8 +94,14 @@ def _hash(seed: int, text: str) -> float:
 
 
 def _by_time(pairs: Sequence[FramePair], val: float, test: float) -> list[str | None]:
-    names = {str(path) for pair in pairs for path in (pair.before or pair.after, pair.after)}
-    frames = sorted(names, key=natural)
+    earlier = {str(pair.before or pair.after) for pair in pairs}
+    later = {str(pair.after) for pair in pairs}
+    # Where both kinds of frames have folders of their own, the time is in the name of the file alone.
+    apart = not {*map(os.path.dirname, earlier)} & {*map(os.path.dirname, later)}
+    names = earlier | later
+    frames = sorted(
+        names, key=lambda name: (natural(os.path.basename(name)), name) if apart else natural(name)
+    )
     count = len(frames)
     first_test = count - round(count * test)
     first_val = first_test - round(count * val)

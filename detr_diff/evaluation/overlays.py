@@ -107,8 +107,9 @@ def _boxes(
 
 
 def file_name(name: str) -> str:
-    """A pair's name as part of a file name."""
-    return re.sub(r"[^\w.-]", "_", name)
+    """A pair's name as part of a file name; the end of a long one is left out."""
+    own = re.sub(r"[^\w.-]", "_", name)
+    return own if len(own.encode()) <= LONGEST else own[: LONGEST // 4]
 
 
 def file_names(names: Sequence[str]) -> list[str]:
@@ -116,8 +117,6 @@ def file_names(names: Sequence[str]) -> list[str]:
     made: dict[str, None] = {}
     for number, name in enumerate(names):
         own = file_name(name)
-        if len(own.encode()) > LONGEST:
-            own = f"{own[: LONGEST // 4]}-{number}"
         while own in made:  # another pair may be called what this one would be with its number
             own += f"-{number}"
         made[own] = None

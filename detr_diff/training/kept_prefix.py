@@ -17,6 +17,7 @@ from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.disk_cache import DiskCache
 from detr_diff.data.kept_outputs import KeptOutputs, Layout, contents_of, first_layout, keep_outputs
+from detr_diff.data.loading import limited
 from detr_diff.errors import SettingError, UserError
 from detr_diff.model.cuts import Cut
 from detr_diff.model.prefix import before_cut, blocks_before, deepest_cut, digest, keep, versions
@@ -70,7 +71,8 @@ class KeptPrefix:
         span = self.detector.timeline.at_epoch(epoch)
         cut = deepest_cut(self.detector.family, span.stage.blocks)
         if cut is None or self.where is Cache.off:
-            self._seen, self._key, self._made, self._kept = None, None, (), {}
+            self._seen, self._key = None, None
+            self._drop()
             return {}
         tensors = before_cut(self.detector.detr, self.detector.family, cut)
         seen = span.first_epoch, versions(tensors)
@@ -90,12 +92,17 @@ class KeptPrefix:
         made = cut.last, weights, *splits
         if not reason and made == self._made:
             return  # by the stage before
-        self._made, self._kept = (), {}  # the old ones go before the new ones come
+        self._drop()  # before the new ones come
         kept = reason or self._keep(span, cut, splits, weights)
         if isinstance(kept, str):
             log.info("stage %s: %s run anew in every epoch: %s", span.stage.name, _blocks(cut), kept)
         else:
             self._made, self._kept = made, kept
+
+    def _drop(self) -> None:
+        for old in self._kept.values():  # loaders still have it, and read nothing of it any more
+            old.forget()
+        self._made, self._kept = (), {}
 
     def _splits(self, span: Span, cut: Cut) -> list[str]:
         """Which splits go on from outputs.
@@ -107,7 +114,7 @@ class KeptPrefix:
         earlier = (one for one in self.detector.timeline.spans if one.first_epoch < span.first_epoch)
         learned = any(before & set(one.stage.blocks) for one in earlier)
         lag = self.detector.average is not None and learned
-        return ["train"] if lag or _limited(self.detector.trainer.limit_val_batches) else ["train", "val"]
+        return ["train"] if lag or limited(self.detector.trainer.limit_val_batches) else ["train", "val"]
 
     def _reason(self, span: Span, splits: Sequence[str]) -> str:
         """Why nothing can be kept; empty when it can."""
@@ -116,7 +123,7 @@ class KeptPrefix:
                 "the images are augmented; data.augment=none, or augment: none in the stage, runs them once"
             )
         limit = self.detector.trainer.limit_train_batches
-        if _limited(limit):
+        if limited(limit):
             return f"trainer.limit_train_batches={limit}: only some of the images are looked at"
         sizes = set[tuple[int, int]]().union(*(self.data.datasets[split].sizes() for split in splits))
         if len(sizes) > 1:
@@ -202,11 +209,6 @@ class KeptPrefix:
             return DiskCache(Path(self.folder).expanduser() / "prefix", recipe, self.limit)
         except OSError as error:
             raise SettingError(f"data.cache_dir={self.folder}: cannot be written to: {error}") from error
-
-
-def _limited(limit: float | None) -> bool:
-    """Whether an epoch has only so many batches (a whole number), or a share of them."""
-    return limit is not None and not (isinstance(limit, float) and limit == 1.0)
 
 
 def _blocks(cut: Cut) -> str:

@@ -18,7 +18,7 @@ from detr_diff.training.detector import Detector
 def moved_objects(
     detector: Detector, before: str | Path | None, after: str | Path, threshold: float | None = None
 ) -> dict[str, Tensor]:
-    """What a detector finds in one pair, as `detr-diff predict` does.
+    """What a detector finds in one pair, as `detr-diff predict` does; nothing is padded (`data.pad_to`).
 
     Args:
         detector: As `load_detector` gives it, on any device; it is put into evaluation mode.

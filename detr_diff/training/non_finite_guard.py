@@ -148,7 +148,8 @@ class NonFiniteGuard(Callback):
         boxes = torch.cat([target["boxes"] for target in batch.targets])
         named = list(step.detector.detr.named_parameters())
         weights = _broken((name, p.detach()) for name, p in named)
-        gradients = _broken((name, p.grad) for name, p in named if p.grad is not None)
+        known = [(name, p.grad) for name, p in named if p.grad is not None]
+        gradients = _broken(known) if known else "no longer known, a validation came between"
         what = "gradient" if bool(step.loss) else "loss"
         lines = [
             f"the {what} is not finite in epoch {step.epoch}, optimizer step {step.number}; the batch is in "

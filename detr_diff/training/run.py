@@ -61,7 +61,9 @@ def precision_of(settings: Mapping[str, Any]) -> str:
     if said != "auto":
         return said
     wanted = settings.get("accelerator", "auto") in ("auto", "gpu", "cuda")
-    lowered = wanted and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    lowered = wanted and torch.cuda.is_available()
+    # Older GPUs emulate it, slower than float32.
+    lowered = lowered and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16-mixed" if lowered else "32-true"
 
 

@@ -47,8 +47,14 @@ def run(settings: DictConfig) -> int:
         chosen = {k: v for k, v in plain(settings).items() if k not in ("out", "reference", "debug")}
         result = Result(title, machine, chosen)
         bench = Bench(settings, device, Path(scratch), folder, result)
+        stopped: BaseException | None = None
         try:
             bench.measure()
+        except (Exception, KeyboardInterrupt) as error:
+            # Hours may lie behind it.
+            if not (result.rows or result.curves or result.gpu):
+                raise
+            stopped = error
         finally:
             bench.sides.close()
         bench.write()
@@ -63,6 +69,8 @@ def run(settings: DictConfig) -> int:
         for remark in result.remarks():
             print(remark)
     print(f"written to {out}")
+    if stopped is not None:
+        raise stopped
     return int(any(row.failed for row in result.rows) or not all(result.same_loss().values()))
 
 
@@ -125,7 +133,9 @@ class Bench:
         if BenchPart.help in parts:
             self._show(commands.answers(options.turns))
         if BenchPart.scaling in parts:
-            self.result.curves += Scaling(options, self.sides).curves()
+            for curve in Scaling(options, self.sides).curves():
+                self.result.curves.append(curve)
+                self.write()
 
     def _take(self, measurement: Measurement) -> list[Row]:
         watch = Utilisation if self.options.device == "cuda" else None
@@ -173,6 +183,7 @@ class Bench:
             f"trainer.accelerator={'cpu' if options.device == 'cpu' else 'gpu'}",
             "debug=true",  # a traceback goes into the log
             *options.overrides,
+            "data.cache=off",  # to fill one is no start, and it would stay
         ]
         self.sides.logs.mkdir(exist_ok=True)
         for turn in range(options.turns):

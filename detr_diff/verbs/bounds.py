@@ -52,6 +52,7 @@ TRAINING = {
     "early_stopping.min_delta": Bounds(0),
     "trainer.accumulate_grad_batches": Bounds(1),
     "trainer.gradient_clip_val": Bounds(0),
+    "trainer.check_val_every_n_epoch": Bounds(1),
 }
 BOUNDS: dict[str, dict[str, Bounds]] = {
     "train": {
@@ -110,6 +111,7 @@ BOUNDS: dict[str, dict[str, Bounds]] = {
 # Arguments of the Trainer with which training would end without a result, and what to do instead.
 USELESS = {
     "limit_val_batches": "without a validation there is no best checkpoint",
+    "val_check_interval": "without a validation there is no best checkpoint",
     "limit_train_batches": "nothing would be learnt",
 }
 ELSEWHERE = {
@@ -124,6 +126,7 @@ FREE = (
     "resume",
     "debug",
     "runs",
+    "run_name",
     "overlays",
     "bootstrap",
     "report",

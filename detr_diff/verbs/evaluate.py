@@ -1,6 +1,7 @@
 """`detr-diff evaluate`: the figures of a checkpoint, or of a baseline, on any labelled set."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from detr_diff.choices import BaselineName, Disturbance, Registration
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
-from detr_diff.errors import SettingError
+from detr_diff.data.diff import Comparison
+from detr_diff.errors import SettingError, UserError
 from detr_diff.evaluation.robustness import robustness_table, write_robustness
 from detr_diff.evaluation.robustness_figure import draw_robustness
 from detr_diff.report.report import write_report
@@ -32,13 +34,13 @@ from detr_diff.training.run import (
     write_metrics,
 )
 from detr_diff.verbs.baseline import build_baseline
-from detr_diff.verbs.parts import with_trained
+from detr_diff.verbs.parts import OF_ROOT, same_folder, with_trained
 from detr_diff.verbs.places import require_places
 
 log = logging.getLogger(__name__)
 
 # What divides the data; where all of it is as in training, it is known which pairs were learnt.
-DIVISION = ("root", "pairs", "labels", "scene", "split_by", "split_seed", "val", "test", "subset")
+DIVISION = ("pairs", "labels", "scene", "split_by", "split_seed", "val", "test", "subset")
 
 
 def run(settings: DictConfig) -> int:
@@ -49,13 +51,13 @@ def run(settings: DictConfig) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
     robustness = _robustness(settings) if settings.robustness else None
-    model, data, facts = _model(settings)
-    out = Path(settings.out) if settings.out else _out(settings, data)
+    model, data, facts, trained = _model(settings)
+    out = Path(settings.out).expanduser() if settings.out else _out(settings, data)
     if (out / "evaluation.json").exists():
         raise _exists(out)
     data.setup()
     data.require(settings.split)
-    if facts.pop("as_divided", False) and (learnt := _learnt(data, settings.split)):
+    if isinstance(model, Detector) and (learnt := _learnt(model, data, trained, settings.split)):
         facts["learnt_pairs"], number = learnt, len(data.datasets[settings.split])
         said = "%d of these %d pairs are those that the checkpoint has learnt: split=test is fair"
         log.warning(said, learnt, number)
@@ -91,27 +93,23 @@ def _robustness(settings: DictConfig) -> Robustness:
     )
 
 
-def _model(settings: DictConfig) -> tuple[Detector | Baseline, MovedObjectDataModule, dict[str, Any]]:
-    """What is evaluated on what, and what is to be known about it."""
+def _model(
+    settings: DictConfig,
+) -> tuple[Detector | Baseline, MovedObjectDataModule, dict[str, Any], dict[str, Any]]:
+    """What is evaluated on what, what is to be known about it, and how the data of the training were read."""
     if settings.model is None:
         detector, trained = load_detector(settings.ckpt_path)
-        data, as_divided = _data(settings, detector, trained)
-        return detector, data, {"as_divided": as_divided}
+        return detector, _data(settings, detector, trained), {}, trained
     names, trained, registration = None, {}, Registration.none
     if settings.ckpt_path is not None:
         detector, trained = load_detector(settings.ckpt_path)
         names, registration = detector.names, detector.comparison.registration
     baseline, data, facts = build_baseline(settings, names, trained, registration)
-    return baseline, data, {"model": facts}
+    return baseline, data, {"model": facts}, trained
 
 
-def _data(
-    settings: DictConfig, detector: Detector, trained: dict[str, Any]
-) -> tuple[MovedObjectDataModule, bool]:
+def _data(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> MovedObjectDataModule:
     """The data as in training, with what the command line says otherwise.
-
-    Returns:
-        The data, and whether they are divided as in training.
 
     Raises:
         SettingError: The class names are not those of the checkpoint.
@@ -130,22 +128,46 @@ def _data(
         comparison = replace(comparison, registration=Registration(given.pop("registration")))
     fixed = {"augment": "none", "zoom": None, "max_objects": None}
     arguments = {**with_trained(given, trained), **fixed}
-    as_divided = all(arguments.get(key) == trained.get(key) for key in DIVISION)
-    if settings.split == "all" and not as_divided:
+    if settings.split == "all" and not _as_divided(arguments, trained):
         # No division is needed, and this one asks for nothing.
         arguments |= {"split_by": "pair", "val": 0.0, "test": 0.0}
-    data = MovedObjectDataModule(
+    forgotten = [key for key in OF_ROOT if trained.get(key) is not None and key not in arguments]
+    if settings.split != "all" and forgotten:
+        settings_of_training = " ".join(f"data.{key}={trained[key]}" for key in forgotten)
+        said = "another folder than in training, so without its %s: split=%s may hold other pairs than there"
+        log.warning(said, settings_of_training, settings.split)
+    return _module(detector, comparison, arguments)
+
+
+def _module(detector: Detector, comparison: Comparison, arguments: dict[str, Any]) -> MovedObjectDataModule:
+    return MovedObjectDataModule(
         names=detector.names,
         processor=detector.processor,
         comparison=comparison,
         **arguments,
     )
-    return data, as_divided
 
 
-def _learnt(data: MovedObjectDataModule, split: str) -> int:
-    """How many pairs of a split are training pairs, too."""
-    learnt, pairs = (data.datasets[name].pairs.frame_pairs() for name in ("train", split))
+def _as_divided(arguments: Mapping[str, Any], trained: Mapping[str, Any]) -> bool:
+    same = all(arguments.get(key) == trained.get(key) for key in DIVISION)
+    return same and same_folder(arguments["root"], trained.get("root"))
+
+
+def _learnt(detector: Detector, data: MovedObjectDataModule, trained: dict[str, Any], split: str) -> int:
+    """How many pairs of a split are training pairs, too; 0 in another folder than that of the training."""
+    then = data
+    if not _as_divided(data.hparams, trained):
+        if not same_folder(data.settings.root, trained["root"]):
+            return 0
+        log.info("as they were divided in training:")
+        fixed = {"cache": "off", "max_objects": None}
+        then = _module(detector, detector.comparison, {**trained, **fixed})
+        try:
+            then.setup()
+        except UserError as error:
+            log.warning("which pairs were learnt is not known: %s", error)
+            return 0
+    learnt, pairs = (one.frame_pairs() for one in (then.datasets["train"].pairs, data.datasets[split].pairs))
     return len({pair.name for pair in learnt} & {pair.name for pair in pairs})
 
 
@@ -166,7 +188,6 @@ def _write_and_show(
         "data": str(data.settings.root),
         "checkpoint": None if settings.ckpt_path is None else str(settings.ckpt_path),
     }
-    write_metrics(out / "evaluation.json", {**figures, **facts, **results.analysis.facts("test/")})
     name = settings.ckpt_path if settings.model is None else settings.model.baseline
     title = f"{name} on {data.settings.root}, {settings.split}: {len(dataset)} pairs"
     written = f"written to {out}"
@@ -177,6 +198,8 @@ def _write_and_show(
             **_subject(data, str(settings.split), len(dataset)),
         }
         written = f"report: {write_report(out, results, subject)}\n{written}"
+    # After the rest, as it says that the evaluation is complete.
+    write_metrics(out / "evaluation.json", {**figures, **facts, **results.analysis.facts("test/")})
     # Last: who reads it may have seen enough, as head.
     for table in results.tables(title):
         print(render(table))

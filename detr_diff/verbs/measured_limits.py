@@ -19,7 +19,9 @@ LARGEST = 1024  # batch that is tried
 
 def load(job: Job, turns: Turns, folder: Path) -> None:
     """Batches of all pairs through the loader, pairs per second; the pass before it warms up."""
-    training = Training(job, None, folder, 1, f"data.num_workers={job['workers']}")
+    # Behind the user's own settings, which would say otherwise.
+    own = [f"data.num_workers={job['workers']}", f"data.eval_batch_size={job['batch_size']}"]
+    training = Training({**job, "overrides": [*job["overrides"], *own]}, None, folder, 1)
     loader = training.data.loader("all")
     for _ in loader:
         pass
@@ -46,7 +48,7 @@ def discover(job: Job, turns: Turns, folder: Path) -> None:
 
 def count(job: Job, turns: Turns, folder: Path) -> None:
     """What each part of a step takes and must take, and how many operations a second a plain product does."""
-    training = Training(job, None, folder, 1)
+    training = Training(job, None, folder, 1, f"data.eval_batch_size={job['batch_size']}")
     device = torch.device(job["device"])
     detector = training.detector.to(device)
     samples: Samples = next(iter(training.data.loader("all")))

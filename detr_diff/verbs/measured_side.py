@@ -141,6 +141,7 @@ def validate(job: Job, turns: Turns, folder: Path) -> None:
 
 def loss(job: Job, turns: Turns, folder: Path) -> None:
     """The loss of the first batch with the weights as they are, nothing dropped out."""
+    torch.backends.cudnn.allow_tf32 = False  # which rounds to ten bits
     training = Training(job, None, folder, 1, "trainer.limit_val_batches=1")
     loader = training.data.loader("all")
     (pixels,) = training.data.datasets["all"].sizes()

@@ -25,6 +25,9 @@ from detr_diff.training.non_finite_guard import NonFiniteGuard
 from detr_diff.training.run import follow_stages
 from detr_diff.training.stages import StagePlan
 
+# Of the data settings: they say something of one folder.
+OF_ROOT = ("pairs", "labels", "scene", "subset")
+
 
 def stage_plan(settings: DictConfig) -> StagePlan:
     """The stages; the patience of early_stopping is that of the last one unless it has its own."""
@@ -147,6 +150,11 @@ def trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) ->
     return chosen
 
 
+def same_folder(root: str, other: str | None) -> bool:
+    """Whether two paths lead to one folder."""
+    return other is not None and Path(root).resolve() == Path(other).resolve()
+
+
 def with_trained(given: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
     """The data settings of a training, with what the command line says otherwise.
 
@@ -157,9 +165,8 @@ def with_trained(given: dict[str, Any], trained: dict[str, Any]) -> dict[str, An
         given: Of the command line; a root is absolute.
         trained: How the data of a checkpoint was read; empty without one.
     """
-    if "root" in given and given["root"] != trained.get("root"):
-        own = ("pairs", "labels", "scene", "subset")
-        trained = {key: value for key, value in trained.items() if key not in own}
+    if "root" in given and not same_folder(given["root"], trained.get("root")):
+        trained = {key: value for key, value in trained.items() if key not in OF_ROOT}
     if "batch_size" in given:
         given = {**given, "eval_batch_size": given["batch_size"]}
     return {**trained, **given}

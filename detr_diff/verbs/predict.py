@@ -38,7 +38,7 @@ def run(settings: DictConfig) -> int:
     """Predict one pair or a set; write predictions.json and an overlay PNG for each pair."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet()
-    out = Path(settings.out)
+    out = Path(settings.out).expanduser()
     detector, trained = load_detector(settings.ckpt_path)
     threshold = detector.threshold if settings.threshold is None else settings.threshold
     pairs = _pairs(settings, detector, trained)

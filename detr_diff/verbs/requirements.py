@@ -7,8 +7,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from detr_diff.compose import compose, require_paths
+from detr_diff.data.new_folder import require_new
 from detr_diff.errors import SettingError
 from detr_diff.verbs.bounds import require_bounds, require_result
+
+# They write into a folder of their own.
+NEW = ("doctor", "compare", "bench", "data synth", "data import", "data export", "data check")
 
 
 def require(verb: str, settings: DictConfig) -> None:
@@ -24,6 +28,8 @@ def require(verb: str, settings: DictConfig) -> None:
     """
     require_paths(settings)
     require_bounds(verb, settings)
+    if verb in NEW and settings.out is not None:
+        require_new(Path(settings.out).expanduser())
     if verb in OWN:
         OWN[verb](settings)
 
@@ -39,6 +45,9 @@ def _evaluation(settings: DictConfig) -> None:
         )
     if settings.out:
         _require_no_result(settings.out, "evaluation.json")
+        # In a run folder the results of the training have the same names.
+        for name in ("metrics.json", "status.json", "config.yaml"):
+            _require_no_result(settings.out, name)
 
 
 def _prediction(settings: DictConfig) -> None:

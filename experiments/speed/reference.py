@@ -80,7 +80,6 @@ def arguments(job, **changed):
     settings = {
         "output_dir": str(Path(job["out"] or job["data"]) / "reference"),
         "per_device_train_batch_size": job["batch_size"],
-        "per_device_eval_batch_size": job["batch_size"],
         "gradient_accumulation_steps": job["accumulate"],
         "learning_rate": RATES[job["stage"]],
         "lr_scheduler_type": "cosine_with_restarts",
@@ -156,6 +155,7 @@ def validate(job, turns):
 
 def loss(job, turns):
     """The loss of the first batch with the weights as they are, nothing dropped out."""
+    torch.backends.cudnn.allow_tf32 = False  # which rounds to ten bits
     trainer = build(job)
     batch = [trainer.eval_dataset[index] for index in range(job["batch_size"])]
     trainer.eval_dataset = batch

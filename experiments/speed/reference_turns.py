@@ -30,6 +30,8 @@ class Turns:
 
     def begin(self):
         """Wait for the turn; the end of the input ends the process."""
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # the other sides need it meanwhile
         if self.wait and not sys.stdin.readline():
             sys.exit()
         self.cpu = time.process_time()

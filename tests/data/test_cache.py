@@ -229,9 +229,12 @@ def test_a_killed_job_leaves_whole_shards(root: Path, monkeypatch: pytest.Monkey
     kept = len(shards(root))
     assert kept >= 1
     (shards(root)[0].parent / "rest.bin.tmp").write_bytes(b"half")
+    orphan = shards(root)[0].parent / "orphan.bin"  # killed before the index came
+    orphan.write_bytes(b"whole")
     assert_same(module(root, "off").datasets["train"], module(root).datasets["train"])
     assert len(shards(root)) > kept
     assert not list((root.parent / "cache").rglob("*.tmp"))
+    assert not orphan.exists()
 
 
 @pytest.mark.parametrize("cache", ["disk", "memory"])

@@ -1,9 +1,18 @@
 """How far loading processes go ahead."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from lightning import Trainer
 
+from detr_diff.choices import Diff
+from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.data.description import read_description
+from detr_diff.data.diff import Comparison
 from detr_diff.data.loading import build_loader, cores, evaluation_batch, worker_count
+from detr_diff.model.threshold_blobs import unprocessed
 
 
 @pytest.mark.parametrize(
@@ -21,6 +30,18 @@ def test_a_gpu_gets_processes_that_load(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores()))
     assert worker_count(None) == 1
+
+
+def test_a_limit_on_batches_is_meant_for_batches_as_they_are_said(data_root: Path) -> None:
+    given: dict[str, Any] = {"batch_size": 2, "split_by": "pair", "val": 0.5}
+    data = MovedObjectDataModule(
+        str(data_root), read_description(data_root).names, unprocessed(), Comparison(Diff.abs), **given
+    )
+    data.setup()
+    assert len(data.val_dataloader()) == 1
+    trainer: Any = Trainer(logger=False, enable_progress_bar=False, limit_val_batches=0.5, accelerator="cpu")
+    data.trainer = trainer
+    assert len(data.loader("val")) == -(-len(data.datasets["val"]) // 2)
 
 
 @pytest.mark.parametrize(

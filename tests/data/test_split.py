@@ -9,7 +9,7 @@ from detr_diff.compose import compose
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.diff import Comparison
 from detr_diff.data.frame_pair import FramePair
-from detr_diff.data.split import split_pairs, subset
+from detr_diff.data.split import remedy_of_empty, split_pairs, subset
 from detr_diff.errors import SettingError
 from detr_diff.grammar import quoted
 from detr_diff.model.threshold_blobs import unprocessed
@@ -127,3 +127,28 @@ def test_numbers_without_zeros_are_in_the_order_of_time() -> None:
     chosen = split_pairs(items, SplitBy.time, 0.2, 0.2, 0)
     kept = [split for split in chosen if split is not None]
     assert kept == sorted(kept, key=["train", "val", "test"].index)
+
+
+def test_frames_in_folders_of_their_own_are_ordered_by_their_names() -> None:
+    items = [FramePair(f"{i}", Path(f"x/before/{i}.png"), Path(f"x/after/{i}.png"), None) for i in range(100)]
+    chosen = split_pairs(items, SplitBy.time, 0.2, 0.1, 0)
+    assert [chosen.count(split) for split in ("train", "val", "test")] == [70, 20, 10]
+    assert chosen == ["train"] * 70 + ["val"] * 20 + ["test"] * 10
+
+
+def test_a_split_that_only_some_pairs_have_is_refused() -> None:
+    items = pairs(8, split="test") + pairs(32)
+    with pytest.raises(SettingError, match="pair 'p0' has no split, 32 of 40 in all; name one for each, or"):
+        split_pairs(items, SplitBy.auto, 0.2, 0.0, 0)
+
+
+def test_scenes_divide_only_where_every_pair_has_one() -> None:
+    items = pairs(30, scenes=5) + pairs(1)
+    assert split_pairs(items, SplitBy.auto, 0.2, 0.1, 0) == split_pairs(items, SplitBy.pair, 0.2, 0.1, 0)
+
+
+def test_what_to_do_about_an_empty_split() -> None:
+    both = pairs(4, split="train") + pairs(4, split="test")
+    assert remedy_of_empty(both, SplitBy.auto, 0.2, 0.0).startswith("the split column names none;")
+    for items, by in ((both, SplitBy.pair), (pairs(4), SplitBy.auto)):
+        assert remedy_of_empty(items, by, 0.2, 0.0) == f"see data.split_by={by} data.val=0.2 data.test=0.0"

@@ -58,6 +58,7 @@ def test_a_box_beyond_the_picture_is_drawn() -> None:
 
 def test_names_become_file_names() -> None:
     assert file_name("scene 1/pair:2") == "scene_1_pair_2"
+    assert len(file_name("ä" * 300).encode()) < 200
 
 
 def test_an_arrow_leads_from_the_old_place_to_the_new_one() -> None:

@@ -214,9 +214,11 @@ def test_a_stage_runs_its_frozen_blocks_once(
     assert run.data.train_dataloader() is run.data.train_dataloader()  # its workers stay
     count = len(made)
 
+    records = weakref.ref(kept["train"].cache)
     with torch.no_grad():
         next(run.detector.detr.model.decoder.parameters()).add_(0.1)
     assert run.kept.at(1) is not kept
+    assert records() is None  # although loaders still have the data sets
     assert len(made) == 2 * count
     with torch.no_grad():
         next(run.detector.detr.class_labels_classifier.parameters()).add_(0.1)

@@ -107,7 +107,7 @@ def fake_gpu(
     monkeypatch.setattr(import_utils, "is_fake_tensor", lambda tensor: False)
     # And autocast does nothing where no GPU is.
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(Packed, "targets", targets_of)
     sizes = (48, 64), (64, 48) if padded else (48, 64)
     images = [torch.zeros(3, height, width, dtype=torch.uint8) for height, width in sizes]
