@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,8 @@ def test_control_c_ends_it_with_a_word(sweep: tuple[str, ...], data_root: Path, 
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
+        # Where a shell runs the tests in the background it is ignored by all that they start.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     folder = tmp_path / "train" / ("0" if sweep else "")
     while not (folder / "checkpoints/last.ckpt").exists():
