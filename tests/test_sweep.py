@@ -72,11 +72,14 @@ def test_control_c_ends_it_with_a_word(sweep: tuple[str, ...], data_root: Path, 
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     folder = tmp_path / "train" / ("0" if sweep else "")
-    while not (folder / "checkpoints/last.ckpt").exists():
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    try:
+        while not (folder / "checkpoints/last.ckpt").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert (process.returncode, said.splitlines()[-1]) == (130, "detr-diff: interrupted")
     assert "Traceback" not in said
     assert json.loads((folder / "status.json").read_text())["state"] == "stopped"
