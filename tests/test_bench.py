@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from detr_diff.bench import commands
 from detr_diff.bench.floors import floors, parts
 from detr_diff.bench.measurement import Line, Measurement, Row, measure
 from detr_diff.bench.result import Result
 from detr_diff.bench.side import Sides
 from detr_diff.model.load import load_model
 from detr_diff.training.compilation import compile_model
+from detr_diff.verbs import bench
 from tests.conftest import ROOT
 from tests.model.tiny_models import FAMILIES
 
@@ -167,3 +169,21 @@ def test_what_a_failing_side_said_stays(cli: Callable, tmp_path: Path) -> None:
     assert "ValueError: broken" in (tmp_path / "out/logs/plain.log").read_text()
     (first, *_) = json.loads((tmp_path / "out/bench.json").read_text())["rows"]
     assert first["median"]["ours"] > 0
+
+
+def test_what_was_measured_before_a_stop_stays(
+    tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure_some(self: bench.Bench) -> None:
+        self._show(commands.answers(1))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.Bench, "measure", measure_some)
+    words = ["bench", "short=true", "device=cpu", f"out={tmp_path / 'out'}", f"reference={REFERENCE}"]
+    stopped = cli(*words)
+    assert (stopped.code, "interrupted" in stopped.err) == (130, True)
+    assert len(json.loads((tmp_path / "out/bench.json").read_text())["rows"]) == 3
+    # Before anything is measured nothing is left, and the name is free.
+    monkeypatch.setattr(commands, "answers", lambda turns: [])
+    assert cli(*(word.replace("/out", "/other") for word in words)).code == 130
+    assert not (tmp_path / "other").exists()

@@ -14,6 +14,8 @@ import pytest
 import wandb
 import yaml
 
+from detr_diff import sweep
+from detr_diff.compose import compose
 from detr_diff.training.metrics_file import read_metrics
 from detr_diff.training.run_logger import build_loggers
 from tests.conftest import ROOT, TINY
@@ -205,3 +207,20 @@ def test_a_sweep_that_failed_is_begun_again_with_other_values(
     again = cli("train", "--multirun", *words, "run_name=s", "seed=3,4")
     assert again.code == 0, again.err
     assert "seed=3" in (tmp_path / "s/0/overrides.txt").read_text()
+
+
+def test_the_traceback_is_that_of_the_process_that_failed_first(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Second:
+        """The training of a process whose peer has gone."""
+
+        @staticmethod
+        def train(settings: object, folder: Path, *_: object) -> float:
+            (folder / "traceback.txt").write_text("OSError: a.png")  # of the other one
+            raise RuntimeError("connection closed by peer")
+
+    monkeypatch.setattr(sweep, "module_of", lambda verb: Second)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        sweep.guarded(compose("train", [f"data.root={data_root}"]), tmp_path, None)
+    assert (tmp_path / "traceback.txt").read_text() == "OSError: a.png"

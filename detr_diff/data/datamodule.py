@@ -142,7 +142,8 @@ class MovedObjectDataModule(LightningDataModule):
             self.datasets[split] = self._dataset(usable.take(positions), split == "train")
         log.info("frame pairs: %s", division(self.datasets, SPLITS))
         if settings.augment == Augment.strong and self._places() not in BOTH_PLACES:
-            log.info("data.augment=strong: no frames swapped, dataset.yaml says no labels: both or changed")
+            needed = "that needs `labels: both` or `labels: changed` in dataset.yaml"
+            log.info("data.augment=strong: no frames are swapped; %s", needed)
 
     def _check(self) -> CheckReport:
         settings = self.settings
@@ -268,11 +269,9 @@ class MovedObjectDataModule(LightningDataModule):
         return Share() if trainer is None else Share(trainer.global_rank, trainer.world_size)
 
     def _in_order(self, dataset: MovedObjectDataset | KeptOutputs) -> DataLoader[Any]:
-        size, most = (
-            self.settings.batch_size,
-            None if self.trainer is None else self.trainer.limit_val_batches,
-        )
-        if not limited(most):  # a limit is meant for batches as they are said
+        size, trainer = self.settings.batch_size, self.trainer
+        # A limit is meant for batches as they are said.
+        if trainer is None or not (limited(trainer.limit_val_batches) or limited(trainer.limit_test_batches)):
             size = evaluation_batch(self.datasets["all"].sizes(), size)
         size = self.settings.eval_batch_size or size
         return self._loader(dataset, EpochBatches(InOrder(len(dataset)), size, self._share()))

@@ -68,9 +68,7 @@ class StatusCallback(Callback):
 
     def _report(self, trainer: Trainer, force: bool = False) -> None:
         if trainer.is_global_zero and (force or self.status.due()):
-            # The last test of a resumed run: Lightning has forgotten that all epochs are done.
-            place = {} if trainer.testing else _place(trainer)
-            self.status.report(force=True, **self.stage, **_best(trainer), **place)
+            self.status.report(force=True, **self.stage, **_best(trainer), **_place(trainer))
 
 
 def _place(trainer: Trainer) -> dict[str, Any]:

@@ -32,14 +32,16 @@ def test_a_gpu_gets_processes_that_load(monkeypatch: pytest.MonkeyPatch) -> None
     assert worker_count(None) == 1
 
 
-def test_a_limit_on_batches_is_meant_for_batches_as_they_are_said(data_root: Path) -> None:
+@pytest.mark.parametrize("limit", ["limit_val_batches", "limit_test_batches"])
+def test_a_limit_on_batches_is_meant_for_batches_as_they_are_said(data_root: Path, limit: str) -> None:
     given: dict[str, Any] = {"batch_size": 2, "split_by": "pair", "val": 0.5}
     data = MovedObjectDataModule(
         str(data_root), read_description(data_root).names, unprocessed(), Comparison(Diff.abs), **given
     )
     data.setup()
     assert len(data.val_dataloader()) == 1
-    trainer: Any = Trainer(logger=False, enable_progress_bar=False, limit_val_batches=0.5, accelerator="cpu")
+    half: Any = {limit: 0.5}
+    trainer: Any = Trainer(logger=False, enable_progress_bar=False, accelerator="cpu", **half)
     data.trainer = trainer
     assert len(data.loader("val")) == -(-len(data.datasets["val"]) // 2)
 
