@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 Loader = TypeVar("Loader")
 MOST_WORKERS = 8  # where their number is not said
-# Pixels of the images that are evaluated together: half a model's usual image, or many small ones. Without
+# Pixels of the images that are evaluated together: one of a model's usual images, or many small ones. Without
 # gradients they take little memory, and layers of small images are too short to be worth a call each.
-TOGETHER = 2**19
+TOGETHER = 2**20
 
 
 class Reused(Generic[Loader]):

@@ -3,9 +3,7 @@
 import csv
 import inspect
 import json
-import logging
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,28 +26,6 @@ from detr_diff.training.overlay_callback import OverlayCallback
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
-
-# What the libraries say about themselves and a user can do nothing about.
-NOISE = (
-    ".*You'd better set embed_dim.*",
-    ".*does not have many workers.*",
-    ".*Checkpoint directory .* exists and is not empty.*",
-    ".*Experiment logs directory .* exists and is not empty.*",
-    ".*number of training batches .* is smaller than the logging interval.*",
-    ".*litlogger.*",
-    ".*LeafSpec.*",
-    ".*weights_only.*",
-    ".*overridden `transfer_batch_to_device`.*",  # as it is meant
-    ".*It is recommended to use `self.log.*",  # what is the same in every process needs no averaging
-)
-
-
-def quiet() -> None:
-    """Keep the console for what concerns the run."""
-    for message in NOISE:
-        warnings.filterwarnings("ignore", message)
-    for name in ("lightning.pytorch", "lightning.fabric", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def precision_of(settings: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from detr_diff.model.transfer_report import TransferReport
 from detr_diff.text import render
 from detr_diff.training.detector import Detector
 from detr_diff.training.examinations.verdict import Diagnosis, fault, rows
-from detr_diff.training.run import quiet
+from detr_diff.training.process import prepare_process
 from detr_diff.training.stages import StagePlan
 from detr_diff.verbs.bounds import require_epochs
 from detr_diff.verbs.data_check import by_class, by_split, sections
@@ -39,7 +39,7 @@ def run(settings: DictConfig) -> int:
     take_both_frames(settings)
     root = Path(settings.data.root).expanduser()
     names = class_names(root, settings.data.names)
-    quiet()
+    prepare_process()
     seed_everything(settings.seed, verbose=False)
     diagnosis = Diagnosis()
     numbered = numbered_folder(settings.out, Path("diagnoses"), root.resolve().name)

@@ -24,13 +24,13 @@ from detr_diff.training.baseline import Baseline
 from detr_diff.training.detector import Detector
 from detr_diff.training.overlay_callback import OverlayCallback
 from detr_diff.training.place_callback import PlaceCallback
+from detr_diff.training.process import prepare_process
 from detr_diff.training.results import Results
 from detr_diff.training.robustness import Robustness
 from detr_diff.training.run import (
     build_trainer,
     evaluate,
     load_detector,
-    quiet,
     write_metrics,
 )
 from detr_diff.verbs.baseline import build_baseline
@@ -49,7 +49,7 @@ def run(settings: DictConfig) -> int:
     With robustness=true also robustness.csv and robustness.png.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    quiet()
+    prepare_process()
     robustness = _robustness(settings) if settings.robustness else None
     model, data, facts, trained = _model(settings)
     out = Path(settings.out).expanduser() if settings.out else _out(settings, data)

@@ -23,7 +23,7 @@ from detr_diff.data.batch import collate
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.sprites import NAMES
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
-from detr_diff.training.run import quiet
+from detr_diff.training.process import prepare_process
 from detr_diff.verbs import predict as predict_verb
 from detr_diff.verbs.measured_limits import LIMITS
 from detr_diff.verbs.measured_training import Job, Training, training_settings
@@ -214,7 +214,7 @@ TASKS = {
 
 def main(text: str | None = None) -> None:
     """Do one job, or those that come from standard input."""
-    quiet()
+    prepare_process()
     logging.getLogger("detr_diff").setLevel(logging.WARNING)
     turns = Turns(wait=text is None)
     for line in sys.stdin if text is None else [text]:

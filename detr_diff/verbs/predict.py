@@ -26,7 +26,8 @@ from detr_diff.text import render
 from detr_diff.training.detector import Detector
 from detr_diff.training.moved_objects import single_pair
 from detr_diff.training.place_callback import with_links
-from detr_diff.training.run import build_trainer, load_detector, quiet
+from detr_diff.training.process import prepare_process
+from detr_diff.training.run import build_trainer, load_detector
 from detr_diff.verbs.parts import with_trained
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ SHOWN = 40  # objects in the table on the screen
 def run(settings: DictConfig) -> int:
     """Predict one pair or a set; write predictions.json and an overlay PNG for each pair."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    quiet()
+    prepare_process()
     out = Path(settings.out).expanduser()
     detector, trained = load_detector(settings.ckpt_path)
     threshold = detector.threshold if settings.threshold is None else settings.threshold

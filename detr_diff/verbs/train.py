@@ -23,6 +23,7 @@ from detr_diff.training.detector import Detector
 from detr_diff.training.guards import require_learning
 from detr_diff.training.monitor_guard import MonitorGuard
 from detr_diff.training.place_callback import PlaceCallback
+from detr_diff.training.process import prepare_process
 from detr_diff.training.provenance import record_launch
 from detr_diff.training.results import Results
 from detr_diff.training.run import (
@@ -30,7 +31,6 @@ from detr_diff.training.run import (
     build_trainer,
     evaluate,
     load_detector,
-    quiet,
     training_callbacks,
     write_metrics,
 )
@@ -72,7 +72,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
     Returns:
         The best value of the monitored metric, for a sweeper.
     """
-    quiet()
+    prepare_process()
     require("train", settings)
     with Stop(status.stopped).listening() as stop:
         return _train(settings, run_dir, group, status, stop)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from detr_diff.compose import compose
 from detr_diff.training.detector import Detector
-from detr_diff.training.run import build_trainer, evaluate, load_detector, quiet
+from detr_diff.training.process import prepare_process
+from detr_diff.training.run import build_trainer, evaluate, load_detector
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan
 
 SPLIT = "all"  # none of these pairs was trained on
@@ -47,7 +48,7 @@ def figures(detector: Detector, settings: object, folder: Path) -> dict[str, str
 
 
 if __name__ == "__main__":
-    quiet()
+    prepare_process()
     checkpoint, demo, six, out = map(Path, sys.argv[1:])
     ours = [f"data.root={demo}", f"model.pretrained={checkpoint}"]
     rows = [

@@ -29,7 +29,8 @@ from detr_diff.data.synthetic import NAMES
 from detr_diff.model.load import load_model
 from detr_diff.training.detector import Detector
 from detr_diff.training.kept_prefix import KeptPrefix
-from detr_diff.training.run import build_trainer, follow_stages, quiet
+from detr_diff.training.process import prepare_process
+from detr_diff.training.run import build_trainer, follow_stages
 from detr_diff.training.staged_finetuning import StagedFinetuning
 
 PAIRS, SCENES, ROUNDS = 40, 10, 3
@@ -103,7 +104,7 @@ def fit(root: Path, where: Cache, accelerator: str) -> tuple[list[float], Clock]
 def main() -> None:
     """Measure and write the table."""
     torch.set_num_threads(1)
-    quiet()
+    prepare_process()
     accelerator = sys.argv[2] if len(sys.argv) > 2 else "cpu"
     epochs: dict[Cache, list[list[float]]] = {Cache.off: [], Cache.memory: []}
     training: dict[Cache, list[list[float]]] = {Cache.off: [], Cache.memory: []}

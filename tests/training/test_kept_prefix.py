@@ -28,7 +28,8 @@ from detr_diff.training.alignment_callback import AlignmentCallback
 from detr_diff.training.checkpoints import ResumeCheckpoint, newest
 from detr_diff.training.detector import Detector
 from detr_diff.training.kept_prefix import KeptPrefix
-from detr_diff.training.run import build_trainer, follow_stages, quiet
+from detr_diff.training.process import prepare_process
+from detr_diff.training.run import build_trainer, follow_stages
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stop import Stop
 from tests.killing import equal
@@ -92,7 +93,7 @@ class Run:
         limit_train_batches: float | None = None,
         **settings: Any,
     ) -> None:
-        quiet()
+        prepare_process()
         torch.manual_seed(0)
         family, config = MODELS[key]
         model, architecture, _ = load_model(
