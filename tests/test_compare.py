@@ -163,12 +163,17 @@ def test_pairs_that_a_run_knows_are_told(runs: Path, cli: Callable) -> None:
     folder = write(runs / "known/evaluation/x", contender("known", *planted(0.6, 1)), "test/")
     facts = json.loads((folder / "evaluation.json").read_text())
     (folder / "evaluation.json").write_text(json.dumps(facts | {"split": "all", "learnt_pairs": 30}))
-    result = cli("compare", f"{runs}/a", f"{runs}/known/evaluation/x", f"out={runs}/c", QUICK)
+    folder = write(runs / "chosen/evaluation/x", contender("chosen", *planted(0.6, 1)), "test/")
+    facts = json.loads((folder / "evaluation.json").read_text())
+    (folder / "evaluation.json").write_text(json.dumps(facts | {"split": "val", "validation_pairs": 40}))
+    compared = [f"{runs}/{name}" for name in ("a", "known/evaluation/x", "chosen/evaluation/x")]
+    result = cli("compare", *compared, f"out={runs}/c", QUICK)
     assert result.code == 0, result.err
     page = (runs / "c/compare.html").read_text()
     for said in (
         "a is judged on its validation pairs, by which its checkpoint was chosen.",
         "known/evaluation/x has learnt 30 of its 40 pairs.",
+        "chosen/evaluation/x is judged on its validation pairs, by which its checkpoint was chosen.",
     ):
         assert said in result.out
         assert said in page

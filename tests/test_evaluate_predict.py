@@ -292,7 +292,7 @@ def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:
     words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt", "trainer.enable_progress_bar=false"]
     words += ["report=false", "overlays=0", "bootstrap=0"]
     facts, said = {}, {}
-    for split in ("train", "all", "test"):
+    for split in ("train", "val", "all", "test"):
         result = shell([*words, f"split={split}", f"out={split}"], tmp_path)
         assert result.returncode == 0, result.stderr
         facts[split] = json.loads((tmp_path / split / "evaluation.json").read_text())
@@ -300,9 +300,14 @@ def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:
     learnt = facts["train"]["pairs"]
     assert {split: own.get("learnt_pairs") for split, own in facts.items()} == {
         "train": learnt,
+        "val": None,
         "all": learnt,
         "test": None,
     }
+    chosen_by = facts["val"]["pairs"]
+    assert [own.get("validation_pairs") for own in facts.values()] == [None, chosen_by, chosen_by, None]
+    told = f"{chosen_by} of these {chosen_by} pairs are those by which the checkpoint was chosen"
+    assert told in said["val"]
     assert 0 < learnt < facts["all"]["pairs"]
     # Read otherwise, they are the same pairs.
     root = Path(load_detector(run_dir / "checkpoints/best.ckpt")[1]["root"])

@@ -24,12 +24,13 @@ from detr_diff.data.dataset import MovedObjectDataset
 from detr_diff.data.description import read_description
 from detr_diff.data.diff import Comparison
 from detr_diff.data.discovery import discover
+from detr_diff.data.duplicates import warn_of_shared_files
 from detr_diff.data.kept_outputs import KeptOutputs, collate_kept
 from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.loading import Reused, build_loader, evaluation_batch, limited, worker_count
 from detr_diff.data.resizing import ImageProcessor
 from detr_diff.data.sampler import EpochBatches, InOrder, Share, Shuffled, batches_of
-from detr_diff.data.split import division, remedy_of_empty, split_pairs, subset
+from detr_diff.data.split import division, remedy_of_empty, split_usable, subset
 from detr_diff.data.windows import Windows
 from detr_diff.errors import SettingError
 
@@ -127,11 +128,11 @@ class MovedObjectDataModule(LightningDataModule):
             return
         settings = self.settings
         usable = self._check().accept(settings.root, OnError(settings.on_error))
-        pairs = usable.frame_pairs()
         seed = settings.seed if settings.split_seed is None else settings.split_seed
-        chosen = split_pairs(pairs, SplitBy(settings.split_by), settings.val, settings.test, seed)
+        chosen = split_usable(usable, SplitBy(settings.split_by), settings.val, settings.test, seed)
         if outside := sum(split is None for split in chosen):
             log.info("%d pairs have frames on both sides of a cut in time and are left out", outside)
+        warn_of_shared_files(usable.frame_pairs(), chosen)
         rows = {
             split: np.array([i for i, own in enumerate(chosen) if own == split], np.int64) for split in SPLITS
         }

@@ -1,5 +1,6 @@
 """The same picture in two splits: as the same file, or as a copy, also re-encoded or resized."""
 
+import logging
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torch import Tensor
 from detr_diff.choices import Split
 from detr_diff.data.frame_pair import FramePair
 from detr_diff.data.image import read_image
+
+log = logging.getLogger(__name__)
 
 SIDE = 32  # of the small grey pictures
 COEFFICIENTS = 8  # lowest frequencies of each axis
@@ -175,6 +178,15 @@ def shared_files(
         other, split = sorted(owners[key], key=SPLITS.index)[:2]
         found.append(Repeated(*owners[key][split], split, *owners[key][other], other))
     return int(shared.sum()), found
+
+
+def warn_of_shared_files(pairs: Sequence[FramePair], splits: Sequence[str | None]) -> None:
+    """Say once when frames are learnt and judged, too; the arguments are those of `shared_files`."""
+    number, examples = shared_files(pairs, splits, most=1)
+    for one in examples:
+        said = "%d frame files are used in two splits, as %s in %s and %s: figures come out too good; "
+        remedy = "data.split_by=scene or time keeps them apart"
+        log.warning(said + remedy, number, one.path.name, one.split, one.other_split)
 
 
 def _files(pairs: Sequence[FramePair], splits: Sequence[str | None]) -> Iterator[tuple[str, Path, str]]:

@@ -22,7 +22,7 @@ from detr_diff.data.inspection import Inspection, inspect
 from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
 from detr_diff.data.problem import Problem
 from detr_diff.data.progress import progress
-from detr_diff.data.split import split_pairs, subset
+from detr_diff.data.split import split_usable, subset
 from detr_diff.data.statistics import Statistics, count
 
 
@@ -96,7 +96,7 @@ def examine(
     found = discover(root, pairs=division.pairs, labels=division.labels, scene=division.scene)
     report = check(found, names, max_objects=max_objects, needs_frames=diff.needs_frames)
     frame_pairs = report.pairs.frame_pairs()
-    splits = split_pairs(frame_pairs, division.split_by, division.val, division.test, division.split_seed)
+    splits = split_usable(report.pairs, division.split_by, division.val, division.test, division.split_seed)
     statistics = count(progress(report.pairs, "counting objects", len(splits)), splits, names)
     inspected, pictures, unreadable = _look(report.pairs, splits, most, seed)
     findings: list[Finding] = []

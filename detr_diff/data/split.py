@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Set, Sized
 
 import numpy as np
 import numpy.typing as npt
 
 from detr_diff.choices import SplitBy
 from detr_diff.data.frame_pair import FramePair
+from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.errors import SettingError
 from detr_diff.text import natural
 
@@ -37,7 +38,7 @@ def split_pairs(
         raise SettingError(f"data.val={val} data.test={test}: shares from 0, together below 1")
     if by is SplitBy.auto:
         named, scenes_named = {pair.split for pair in pairs}, {pair.scene for pair in pairs}
-        if len(named) > 1:
+        if _divides(named):
             by = SplitBy.column
         elif None not in scenes_named and len(scenes_named) >= 3:
             by = SplitBy.scene
@@ -69,9 +70,14 @@ def split_pairs(
 def remedy_of_empty(pairs: Sequence[FramePair], by: str, val: float, test: float) -> str:
     """What to look at when a split has come out empty; the arguments are those of the division."""
     named = {pair.split for pair in pairs}
-    if by == SplitBy.column or (by == SplitBy.auto and len(named) > 1):
+    if by == SplitBy.column or (by == SplitBy.auto and _divides(named)):
         return "the split column names none; data.split_by=scene, pair or time divides anew"
     return f"see data.split_by={by} data.val={val} data.test={test}"
+
+
+def _divides(named: Set[str | None]) -> bool:
+    """Whether a split column means something: one that says `train` of every pair asks for a division."""
+    return len(named) > 1 or named <= {"val", "test"}
 
 
 def _by_hash(positions: npt.NDArray[np.float64], val: float, test: float) -> list[str]:
@@ -111,6 +117,16 @@ def _by_time(pairs: Sequence[FramePair], val: float, test: float) -> list[str | 
     }
     both = [(part[str(pair.before or pair.after)], part[str(pair.after)]) for pair in pairs]
     return [before if before == after else None for before, after in both]
+
+
+def split_usable(usable: LabelledPairs, by: SplitBy, val: float, test: float, seed: int) -> list[str | None]:
+    """The split of each pair that can be used; the arguments are those of `split_pairs`.
+
+    All that were found are divided, so that a pair left out moves no cut in time: what was learnt is found
+    again by an evaluation that leaves out other pairs.
+    """
+    chosen = split_pairs(usable.pairs, by, val, test, seed)
+    return [chosen[row] for row in usable.rows.tolist()]
 
 
 def division(splits: Mapping[str, Sized], names: Sequence[str]) -> str:

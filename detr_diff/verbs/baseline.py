@@ -47,19 +47,21 @@ def build_baseline(
     pairs = data.datasets[settings.split]
     if kind is BaselineName.oracle:
         _require_folder(Path(data.settings.root), model["places"])
-        return _oracle(model, pairs, data, settings), data, {"baseline": str(kind), "places": model["places"]}
+        facts = {"baseline": str(kind), "places": model["places"]}
+        return _oracle(model, pairs, data, settings), data, {"model": facts}
     _require_numbers(model)
     source = "train" if len(data.datasets["train"]) else "val"
     data.require(source)
     if settings.split in ("all", source):
         log.warning("threshold_blobs is evaluated on pairs that it is tuned on; split=test is fair")
     tuned = tune(data.datasets[source], data.names, {key: model[key] for key in CHOICES}, model["pairs"])
-    facts = {**asdict(tuned.blobs), "class": data.names[tuned.blobs.label]}
+    facts = {"baseline": str(kind), **asdict(tuned.blobs), "class": data.names[tuned.blobs.label]}
     del facts["label"]
     chosen = ", ".join(f"{key}={facts[key]:g}" for key in CHOICES)
     pairs_used = f"{tuned.pairs} pairs of {source}"
     log.info("threshold_blobs: %s (AP50 of any class %.3f on %s)", chosen, tuned.map_50, pairs_used)
-    return Baseline(data.names, tuned.blobs, tuned.threshold), data, {"baseline": str(kind), **facts}
+    learnt = {"learnt_pairs": tuned.pairs} if settings.split in ("all", source) else {}
+    return Baseline(data.names, tuned.blobs, tuned.threshold), data, {"model": facts, **learnt}
 
 
 def _oracle(

@@ -14,7 +14,7 @@ from detr_diff.data.discovery import discover
 from detr_diff.data.formats.coco_export import write_coco
 from detr_diff.data.formats.yolo_export import write_yolo
 from detr_diff.data.new_folder import new_folder
-from detr_diff.data.split import split_pairs
+from detr_diff.data.split import split_usable
 from detr_diff.errors import SettingError, UserError
 from detr_diff.text import render
 
@@ -32,8 +32,7 @@ def run(settings: DictConfig) -> int:
     with new_folder(out) as folder:
         found = check(discover(root, pairs=data.pairs, labels=data.labels, scene=data.scene), names)
         usable = found.accept(root, OnError(data.on_error))
-        pairs = [item.pair for item in usable]
-        chosen = split_pairs(pairs, SplitBy(data.split_by), data.val, data.test, data.split_seed)
+        chosen = split_usable(usable, SplitBy(data.split_by), data.val, data.test, data.split_seed)
         parts = {
             split: usable.take([i for i, own in enumerate(chosen) if own == split])
             for split in SPLITS

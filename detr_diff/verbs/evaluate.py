@@ -57,10 +57,10 @@ def run(settings: DictConfig) -> int:
         raise _exists(out)
     data.setup()
     data.require(settings.split)
-    if isinstance(model, Detector) and (learnt := _learnt(model, data, trained, settings.split)):
-        facts["learnt_pairs"], number = learnt, len(data.datasets[settings.split])
-        said = "%d of these %d pairs are those that the checkpoint has learnt: split=test is fair"
-        log.warning(said, learnt, number)
+    if isinstance(model, Detector):
+        for key, (number, what) in _known(model, data, trained, settings.split).items():
+            facts[key], pairs = number, len(data.datasets[settings.split])
+            log.warning("%d of these %d pairs are those %s: split=test is fair", number, pairs, what)
     callbacks: list[Callback] = [OverlayCallback(out / "overlays", settings.overlays), AlignmentCallback()]
     if isinstance(model, Detector) and model.architecture.places:
         require_places(model, data, settings.split)
@@ -105,7 +105,7 @@ def _model(
         detector, trained = load_detector(settings.ckpt_path)
         names, registration = detector.names, detector.comparison.registration
     baseline, data, facts = build_baseline(settings, names, trained, registration)
-    return baseline, data, {"model": facts}, trained
+    return baseline, data, facts, trained
 
 
 def _data(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> MovedObjectDataModule:
@@ -153,12 +153,14 @@ def _as_divided(arguments: Mapping[str, Any], trained: Mapping[str, Any]) -> boo
     return same and same_folder(arguments["root"], trained.get("root"))
 
 
-def _learnt(detector: Detector, data: MovedObjectDataModule, trained: dict[str, Any], split: str) -> int:
-    """How many pairs of a split are training pairs, too; 0 in another folder than that of the training."""
+def _known(
+    detector: Detector, data: MovedObjectDataModule, trained: dict[str, Any], split: str
+) -> dict[str, tuple[int, str]]:
+    """How many pairs of a split the training knows, and from what; none in another folder than its own."""
     then = data
     if not _as_divided(data.hparams, trained):
         if not same_folder(data.settings.root, trained["root"]):
-            return 0
+            return {}
         log.info("as they were divided in training:")
         fixed = {"cache": "off", "max_objects": None}
         then = _module(detector, detector.comparison, {**trained, **fixed})
@@ -166,9 +168,16 @@ def _learnt(detector: Detector, data: MovedObjectDataModule, trained: dict[str, 
             then.setup()
         except UserError as error:
             log.warning("which pairs were learnt is not known: %s", error)
-            return 0
-    learnt, pairs = (one.frame_pairs() for one in (then.datasets["train"].pairs, data.datasets[split].pairs))
-    return len({pair.name for pair in learnt} & {pair.name for pair in pairs})
+            return {}
+    names = {
+        part: {pair.name for pair in then.datasets[part].pairs.frame_pairs()} for part in ("train", "val")
+    }
+    own = {pair.name for pair in data.datasets[split].pairs.frame_pairs()}
+    found = {
+        "learnt_pairs": (len(names["train"] & own), "that the checkpoint has learnt"),
+        "validation_pairs": (len(names["val"] & own), "by which the checkpoint was chosen"),
+    }
+    return {key: (number, what) for key, (number, what) in found.items() if number}
 
 
 def _write_and_show(

@@ -1,5 +1,8 @@
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +77,8 @@ def test_the_column_is_followed_where_it_divides() -> None:
     ]
     assert split_pairs(items, SplitBy.auto, 0.2, 0.0, 0) == ["train"] * 4 + ["val"]
     assert "val" in split_pairs(pairs(30, split="train"), SplitBy.auto, 0.2, 0.0, 0)
+    # A set that is kept aside, and says so.
+    assert split_pairs(pairs(30, split="test"), SplitBy.auto, 0.2, 0.1, 0) == ["test"] * 30
 
 
 @pytest.mark.parametrize(
@@ -152,3 +157,43 @@ def test_what_to_do_about_an_empty_split() -> None:
     assert remedy_of_empty(both, SplitBy.auto, 0.2, 0.0).startswith("the split column names none;")
     for items, by in ((both, SplitBy.pair), (pairs(4), SplitBy.auto)):
         assert remedy_of_empty(items, by, 0.2, 0.0) == f"see data.split_by={by} data.val=0.2 data.test=0.0"
+
+
+def chain(folder: Path, crowded: int) -> Path:
+    """Twenty pairs of neighbouring frames; the first ones have two objects."""
+    for number in range(21):
+        cv2.imwrite(str(folder / f"{number:02d}.png"), np.full((16, 16, 3), 10 * number, np.uint8))
+    for number in range(20):
+        lines = ["0 0.5 0.5 0.2 0.2", "0 0.3 0.3 0.2 0.2"][: 2 if number < crowded else 1]
+        (folder / f"{number:02d}.txt").write_text("\n".join(lines))
+    rows = [f"{number:02d}.png,{number + 1:02d}.png,{number:02d}.txt" for number in range(20)]
+    (folder / "pairs.csv").write_text("\n".join(["before,after,label", *rows]))
+    return folder
+
+
+def divided(root: Path, **settings: Any) -> dict[str, set[str]]:
+    data = MovedObjectDataModule(str(root), ["thing"], unprocessed(), Comparison(Diff.abs), **settings)
+    data.setup()
+    return {
+        split: {pair.pair.name for pair in data.datasets[split].pairs} for split in ("train", "val", "test")
+    }
+
+
+def test_pairs_that_are_left_out_move_no_cut_in_time(tmp_path: Path) -> None:
+    """What a model with few queries learnt is no test pair of an evaluation, which takes all pairs."""
+    root, division = chain(tmp_path, crowded=8), {"split_by": "time", "val": 0.2, "test": 0.2}
+    few = divided(root, max_objects=1, on_error="skip", **division)
+    every = divided(root, **division)
+    assert len(few["train"]) < len(every["train"])
+    for split, names in few.items():
+        assert names
+        assert names <= every[split]
+
+
+def test_frames_of_two_splits_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = chain(tmp_path, crowded=0)
+    divided(root, split_by="time", val=0.2, test=0.2)
+    assert "two splits" not in caplog.text
+    divided(root, split_by="pair", val=0.3, test=0.2)
+    assert "frame files are used in two splits, as " in caplog.text
+    assert "data.split_by=scene or time keeps them apart" in caplog.text
