@@ -25,6 +25,9 @@ from detr_diff.settings import SCHEMAS
 # Sections whose keys are those of a library, of which conf/ names only some.
 PASSED_ON = ("model.processor.", "model.config.", "trainer.")
 
+# What a stage may say, see training/stages.py.
+OF_STAGE = ("learn", "freeze", "lr", "schedule", "cycles", "warmup", "batch_size", "augment", "patience")
+
 
 def register_schemas() -> None:
     """Make the types known to Hydra; conf/<verb>.yaml names them in its defaults."""
@@ -82,6 +85,26 @@ def _hydra() -> Iterator[None]:
             yield
     finally:
         GlobalHydra.instance().hydra = running
+
+
+def require_whole(group: str, section: DictConfig, name: str) -> None:
+    """Refuse a section of a file of the user that lacks what ours of that name has.
+
+    Args:
+        group: Folder of conf/.
+        section: Of the settings.
+        name: Of the file there.
+
+    Raises:
+        SettingError: Keys are missing.
+    """
+    path = CONF / group / f"{name}.yaml"
+    if not path.is_file():
+        return
+    if lacking := ", ".join(str(key) for key in OmegaConf.load(path) if key not in section):
+        raise SettingError(
+            f"{group}: lacks {lacking}; a file of your own begins with `defaults: [{name}, _self_]`"
+        )
 
 
 def require_paths(settings: DictConfig) -> None:
@@ -151,6 +174,10 @@ def _unknown_setting(verb: str, parsed: Sequence[Override], error: Exception) ->
         key = override.key_or_group
         if key in known or key in groups or override.is_add():
             continue
+        section, _, last = key.rpartition(".")
+        stages = [*known, *(other.key_or_group for other in parsed)]
+        if section.startswith("stages.") and section in stages and last in OF_STAGE:
+            return f"{override.input_line}: the stage does not say it yet; +{override.input_line} adds it"
         adding = f" +{key}=... passes it on to a library" if key.startswith(PASSED_ON) else ""
         return f"{key}: unknown setting, {_nearest_key(key, [*known, *groups])}{adding}"
     for override in parsed:

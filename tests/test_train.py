@@ -271,6 +271,18 @@ def test_a_run_without_validation_is_refused(data_root: Path, tmp_path: Path, cl
     [
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: without a validation there"),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be learnt"),
+        ("+trainer.limit_test_batches=0", "trainer.limit_test_batches=0: without a test there are no final"),
+        ("+trainer.min_epochs=3", "trainer.min_epochs=3: not taken; stages.<name>.patience says"),
+        (
+            "trainer.val_check_interval=00:01:00:00",
+            "trainer.val_check_interval=00:01:00:00: a number of batches or a share of an epoch; check",
+        ),
+        ("trainer.precision=bf16-true", "trainer.precision=bf16-true: would round the boxes of the labels"),
+        ("~trainer.accelerator", "trainer: lacks accelerator; a file of your own begins with `defaults: ["),
+        (
+            "stages.first.patience=2",
+            "stages.first.patience=2: the stage does not say it yet; +stages.first.patience=2 adds it",
+        ),
         (
             "+trainer.overfit_batches=2",
             "trainer.overfit_batches=2: not taken; data.subset=8 learns few",

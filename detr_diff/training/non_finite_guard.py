@@ -159,7 +159,8 @@ class NonFiniteGuard(Callback):
             f"  weights that are not finite: {weights}",
             f"  gradients that are not finite: {gradients}",
             "  a lower learning rate, a longer warm-up, trainer.gradient_clip_val or "
-            "trainer.precision=32-true may help; guards.skips=n leaves out up to n such steps",
+            "trainer.precision=32-true may help; resume=true guards.skips=n goes on and leaves out up to n "
+            "such steps",
         ]
         return "\n".join(lines)
 

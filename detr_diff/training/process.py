@@ -35,6 +35,8 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
     for name in ("lightning.pytorch", "lightning.fabric", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What trainer.profiler was asked for.
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
 
 
 def keep_freed_memory() -> None:

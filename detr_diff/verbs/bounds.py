@@ -113,13 +113,17 @@ USELESS = {
     "limit_val_batches": "without a validation there is no best checkpoint",
     "val_check_interval": "without a validation there is no best checkpoint",
     "limit_train_batches": "nothing would be learnt",
+    "limit_test_batches": "without a test there are no final figures",
 }
 ELSEWHERE = {
     "fast_dev_run": "a short run: data.subset=8, and few epochs in the stages",
     "overfit_batches": "data.subset=8 learns few pairs",
     "max_steps": "stages.<name>.epochs says how long; data.subset makes epochs shorter",
+    "min_epochs": "stages.<name>.patience says when a stage may end before its epochs",
+    "min_steps": "stages.<name>.patience says when a stage may end before its epochs",
     "max_time": "stages.<name>.epochs says how long; SIGTERM stops a run, and resume=true goes on with it",
 }
+HALVES = ("bf16-true", "16-true")
 
 # A resumed run may differ in these and still end the same.
 FREE = (
@@ -130,6 +134,7 @@ FREE = (
     "overlays",
     "bootstrap",
     "report",
+    "guards.",
     "trainer.enable_progress_bar",
     "logger",
     "data.num_workers",
@@ -170,6 +175,29 @@ def require_result(trainer: DictConfig) -> None:
     for key, instead in ELSEWHERE.items():
         if trainer.get(key) not in (None, False, -1):
             raise SettingError(f"trainer.{key}={trainer[key]}: not taken; {instead}")
+    every = trainer.get("val_check_interval")
+    if not (every is None or isinstance(every, int | float)):
+        raise SettingError(
+            f"trainer.val_check_interval={every}: a number of batches or a share of an epoch; "
+            "checkpoint.every_minutes says how often a run is saved"
+        )
+
+
+def require_exact(trainer: DictConfig) -> None:
+    """Refuse a precision in which more than the model is rounded.
+
+    Args:
+        trainer: The section.
+
+    Raises:
+        SettingError: Lightning would round the boxes of the labels, the sums of the metrics and averaged
+            weights, too.
+    """
+    if trainer.get("precision") in HALVES:
+        raise SettingError(
+            f"trainer.precision={trainer.precision}: would round the boxes of the labels, too, by up to four "
+            "pixels; bf16-mixed rounds backbone and encoder alone"
+        )
 
 
 def require_validation(trainer: dict[str, Any], batches: Sequence[int]) -> None:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from detr_diff.compose import compose, require_paths
+from detr_diff.compose import compose, require_paths, require_whole
 from detr_diff.data.new_folder import require_new
 from detr_diff.errors import SettingError
-from detr_diff.verbs.bounds import require_bounds, require_result
+from detr_diff.verbs.bounds import USELESS, require_bounds, require_exact, require_result
 
 # They write into a folder of their own.
 NEW = ("doctor", "compare", "bench", "data synth", "data import", "data export", "data check")
+
+TESTED = "limit_test_batches"
 
 
 def require(verb: str, settings: DictConfig) -> None:
@@ -28,6 +30,8 @@ def require(verb: str, settings: DictConfig) -> None:
     """
     require_paths(settings)
     require_bounds(verb, settings)
+    if "trainer" in settings:
+        require_exact(settings.trainer)
     if verb in NEW and settings.out is not None:
         require_new(Path(settings.out).expanduser())
     if verb in OWN:
@@ -35,10 +39,18 @@ def require(verb: str, settings: DictConfig) -> None:
 
 
 def _training(settings: DictConfig) -> None:
+    require_whole("trainer", settings.trainer, "default")
     require_result(settings.trainer)
 
 
+def _training_run(settings: DictConfig) -> None:
+    _training(settings)
+    require_whole("logger", settings.logger, str(settings.logger.kind))
+
+
 def _evaluation(settings: DictConfig) -> None:
+    if settings.trainer.get(TESTED) == 0:
+        raise SettingError(f"trainer.{TESTED}=0: {USELESS[TESTED]}")
     if settings.model is None and settings.ckpt_path is None:
         raise SettingError(
             "not given: ckpt_path=...; or model=threshold_blobs or model=oracle, with data.root=..."
@@ -82,7 +94,7 @@ def _require_no_result(out: str, name: str) -> None:
 
 
 OWN: dict[str, Callable[[DictConfig], None]] = {
-    "train": _training,
+    "train": _training_run,
     "doctor": _training,
     "evaluate": _evaluation,
     "predict": _prediction,

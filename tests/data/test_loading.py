@@ -49,7 +49,7 @@ def test_a_limit_on_batches_is_meant_for_batches_as_they_are_said(data_root: Pat
 @pytest.mark.parametrize(
     ("sizes", "batch_size", "together"),
     [
-        ({(128, 160)}, 4, 25),
+        ({(128, 160)}, 4, 51),
         ({(128, 160)}, 64, 64),  # never fewer than in training
         ({(800, 1066)}, 2, 2),
         ({(128, 160), (128, 128)}, 4, 4),  # more of them would be padded

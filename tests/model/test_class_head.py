@@ -66,7 +66,7 @@ def test_sigmoid_scores_of_our_classes_are_the_source_s_own(name: str, tmp_path:
     if name in ("rt_detr", "rt_detr_v2", "d_fine"):
         # Their queries are ordered by the best class, and there are fewer classes now.
         ours, theirs = ours.sort(1).values, theirs.sort(1).values
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
 
 
 def test_softmax_scores_are_the_source_s_without_the_other_classes(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_softmax_scores_are_the_source_s_without_the_other_classes(tmp_path: Pat
     model, _, _ = load_model("detr", OURS, pretrained=str(folder))
     images = torch.randn(2, 3, 64, 64)
     theirs, ours = logits(source, images), logits(model, images)
-    torch.testing.assert_close(ours, theirs[..., [*ROWS, -1]], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, theirs[..., [*ROWS, -1]], atol=1e-4, rtol=0)
     shares = theirs.softmax(-1)[..., [*ROWS, -1]]
     torch.testing.assert_close(ours.softmax(-1), shares / shares.sum(-1, keepdim=True))
 

@@ -44,6 +44,10 @@ def test_a_loss_that_is_not_finite_names_the_pairs(data_root: Path, tmp_path: Pa
     assert all(name in message for name in saved["pairs"])
     assert json.loads((tmp_path / "train/status.json").read_text())["state"] == "failed"
 
+    assert "resume=true guards.skips=n goes on" in message
+    result = cli(*words(data_root, tmp_path, *broken, "resume=true", "guards.skips=100"))
+    assert "step left out, 1 of guards.skips=100" in result.err
+
     result = cli(*words(data_root, tmp_path, *broken, "guards.skips=1", "run_name=skips"))
     assert result.code == 1
     assert result.err.count("step left out, 1 of guards.skips=1") == 1

@@ -1,4 +1,5 @@
 import re
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import EarlyStopping
 
+from detr_diff.compose import OF_STAGE
 from detr_diff.errors import SettingError
 from detr_diff.model.families import ALIASES, BLOCKS
 from detr_diff.training.staged_finetuning import StagedFinetuning
@@ -32,6 +34,10 @@ def test_the_report_is_written_as_it_says() -> None:
 
 def eight(stage: Stage) -> int:
     return 8
+
+
+def test_the_command_line_knows_what_a_stage_may_say() -> None:
+    assert {"name", "epochs", *OF_STAGE} == {one.name for one in fields(Stage) if one.init}
 
 
 def test_the_stage_is_a_function_of_the_epoch() -> None:
