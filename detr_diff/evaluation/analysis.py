@@ -57,6 +57,7 @@ class Analysis:
             "bootstrap": {
                 "drawn": self.units.kind,
                 "number": self.units.number,
+                "caution": self.units.caution,
                 "resamples": self.resamples,
                 "seed": self.seed,
             },

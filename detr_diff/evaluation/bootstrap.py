@@ -12,6 +12,7 @@ import numpy as np
 from detr_diff.evaluation.record import Floats, Ints
 
 FEWEST = 5  # scenes; with fewer the bootstrap says nothing, and pairs are drawn
+FEW = 20  # units; a bootstrap of fewer sees too little variety
 LEVEL = 0.95
 Interval = tuple[float, float]
 
@@ -24,11 +25,15 @@ class Units:
         kind: scene or pair.
         of_image: [N], the unit of each image.
         number: Of units.
+        scenes: That the images name.
+        alone: Whether every image has a scene of its own.
     """
 
     kind: str
     of_image: Ints
     number: int
+    scenes: int = 0
+    alone: bool = False
 
     @classmethod
     def of(cls, scenes: Sequence[str | None]) -> "Units":
@@ -38,9 +43,20 @@ class Units:
             scenes: Of each image.
         """
         names = {scene: index for index, scene in enumerate(sorted({s for s in scenes if s is not None}))}
+        alone = len(names) == len(scenes)
         if None in scenes or len(names) < FEWEST:
-            return cls("pair", np.arange(len(scenes)), len(scenes))
-        return cls("scene", np.array([names[scene] for scene in scenes if scene is not None]), len(names))
+            return cls("pair", np.arange(len(scenes)), len(scenes), len(names), alone)
+        rows = np.array([names[scene] for scene in scenes if scene is not None])
+        return cls("scene", rows, len(names), len(names), alone)
+
+    @property
+    def caution(self) -> str | None:
+        """Why intervals are too narrow and p too small, if they are."""
+        if self.kind == "pair" and not self.alone:
+            scenes = "1 scene is" if self.scenes == 1 else f"{self.scenes or 'no'} scenes are"
+            named = f"only {scenes} named" if self.scenes else f"{scenes} named"
+            return f"{named}, so pairs count as independent, which those of one scene are not"
+        return f"so few {self.kind}s show too little variety" if self.number < FEW else None
 
 
 def draw(units: Units, seed: int, resamples: range) -> Ints:

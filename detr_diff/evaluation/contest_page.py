@@ -10,7 +10,7 @@ from markupsafe import Markup
 from detr_diff.evaluation.bootstrap import Interval
 from detr_diff.evaluation.contest import JUDGED, Contest, p_text
 from detr_diff.evaluation.contest_figure import contest_svg
-from detr_diff.evaluation.tables import FEW, HEADLINE
+from detr_diff.evaluation.tables import HEADLINE
 
 TEMPLATE = "contest_page.html.j2"
 PAIRS = 10  # shown of those in which the errors differ
@@ -47,7 +47,6 @@ def contest_page(contest: Contest, settings: Mapping[str, Sequence[str]], notes:
         figures=figures,
         settings=settings,
         notes=notes,
-        few=contest.units.number < FEW,
         changed={run: contest.changed_pairs(run, PAIRS) for run in others},
         svg=Markup(contest_svg(contest)),  # matplotlib escapes the names in it
     )

@@ -14,7 +14,6 @@ from detr_diff.evaluation.object_size import COCO_SIZES
 from detr_diff.text import fits
 
 CONFUSIONS = 20  # where the matrix does not fit
-FEW = 20  # scenes; a bootstrap of fewer sees too little variety
 HEADLINE = {
     "loss": "of training, on these pairs",
     "unaligned": "pairs whose frames could not be aligned",
@@ -68,8 +67,8 @@ def _headline(figures: Mapping[str, float], one_class: bool, title: str, analysi
         units = analysis.units
         table.add_column("95 % interval")
         table.caption = f"95 % intervals: {analysis.resamples} resamples of {units.number} {units.kind}s"
-        if units.number < FEW:
-            table.caption += "; with so few, they are probably too narrow"
+        if units.caution:
+            table.caption += f"; probably too narrow: {units.caution}"
     table.add_column("what")
     shown = {key: what for key, what in HEADLINE.items() if key in figures}
     for key, what in shown.items():

@@ -8,7 +8,6 @@ from torchvision.ops import box_convert
 from detr_diff.model.families import Family, Scores
 from detr_diff.model.place_labels import PlaceLabels
 
-MAX_DETECTIONS = 100  # per image, as COCO counts them
 NOTHING = -1.0  # the score of what is no prediction; to leave it out, the host would have to wait
 Predictions = list[dict[str, Tensor]]
 
@@ -45,4 +44,4 @@ def best_first(
     result = [{key: column[image] for key, column in columns.items()} for image in range(len(logits))]
     if place_labels is not None:
         result = [place_labels.fold(prediction) for prediction in result]
-    return [{key: value[:MAX_DETECTIONS] for key, value in image.items()} for image in result]
+    return result

@@ -18,7 +18,6 @@ from detr_diff.evaluation.contender import RECORD, Contender, read_contender
 from detr_diff.evaluation.contest import JUDGED, Contest, p_text
 from detr_diff.evaluation.contest_figure import CURVES, draw_contest
 from detr_diff.evaluation.contest_page import contest_page
-from detr_diff.evaluation.tables import FEW
 from detr_diff.text import natural, render
 from detr_diff.training.metrics_file import read_curves
 from detr_diff.training.run_folder import CONFIG
@@ -180,8 +179,8 @@ def _figures(contest: Contest) -> Table:
         "run", "score threshold", *JUDGED.values(), title=f"on {len(contest.errors[0])} common pairs"
     )
     table.caption = f"95 % intervals: {contest.resamples} resamples of {units.number} {units.kind}s"
-    if units.number < FEW:
-        table.caption += "; with so few, they are probably too narrow"
+    if units.caution:
+        table.caption += f"; probably too narrow: {units.caution}"
     for one, values, between in zip(contest.contenders, contest.values, contest.intervals, strict=True):
         cells = [f"{values[key]:.3f} ({between[key][0]:.3f} to {between[key][1]:.3f})" for key in JUDGED]
         table.add_row(one.name, f"{one.threshold:.2f}", *cells)

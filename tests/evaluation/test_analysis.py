@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from detr_diff.evaluation.analysis import analyse
+from detr_diff.evaluation.bootstrap import Units
 from detr_diff.evaluation.confusion import Confusion
 from detr_diff.evaluation.detection_metrics import figures, more_figures
 from detr_diff.evaluation.error_parts import KINDS, find_errors
@@ -57,9 +58,33 @@ def test_the_facts_are_json_without_nan() -> None:
     assert json.loads(text) == facts
     assert facts["intervals"]["test/map_large"] == [None, None]
     assert facts["sizes"]["largest"]["area_to"] is None
-    assert facts["bootstrap"] == {"drawn": "pair", "number": 10, "resamples": 10, "seed": 0}
+    caution = "no scenes are named, so pairs count as independent, which those of one scene are not"
+    assert facts["bootstrap"] == {
+        "drawn": "pair",
+        "number": 10,
+        "caution": caution,
+        "resamples": 10,
+        "seed": 0,
+    }
     assert set(facts["errors"]) == set(KINDS)
     assert analyse(own, NAMES, 0.4, [None] * 10, resamples=0).facts("test/")["intervals"] == {}
+
+
+@pytest.mark.parametrize(
+    ("scenes", "kind", "caution"),
+    [
+        ([f"s{index % 3}" for index in range(60)], "pair", "only 3 scenes are named, so pairs count as"),
+        (["s", None] * 30, "pair", "only 1 scene is named"),
+        ([f"s{index % 6}" for index in range(60)], "scene", "so few scenes show too little variety"),
+        ([f"s{index % 30}" for index in range(60)], "scene", None),
+        (["a", "b", "c"], "pair", "so few pairs show too little variety"),
+    ],
+)
+def test_why_intervals_are_too_narrow(scenes: list[str | None], kind: str, caution: str | None) -> None:
+    units = Units.of(scenes)
+    assert units.kind == kind
+    assert (units.caution or "").startswith(caution or "")
+    assert (units.caution is None) == (caution is None)
 
 
 def test_the_tables_say_it_all() -> None:
