@@ -140,7 +140,9 @@ def weights(options: Options, network: Network) -> Measurement:
 
 
 def same_loss(options: Options) -> Iterator[Measurement]:
-    """The loss of one batch with the same weights, frames that need no resizing."""
+    """The loss of one batch with the same weights, frames that need no resizing; of plain and ours."""
+    if "plain" not in options.references:
+        return
     for network in options.networks:
         data = options.data(network.frame, max(4, options.batch_size))
         jobs = options.jobs(network, task="loss", data=data)

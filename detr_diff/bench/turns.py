@@ -29,7 +29,9 @@ class Turns:
     def begin(self) -> None:
         """Wait for the turn; the end of the input ends the process."""
         if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # the other sides need it meanwhile
+            free, memory = torch.cuda.mem_get_info()
+            if free < memory / 3:  # what the other sides need meanwhile; to get it again takes time in a turn
+                torch.cuda.empty_cache()
         if self.wait and not sys.stdin.readline():
             sys.exit()
         self._begun = process_time()

@@ -79,7 +79,7 @@ class CrossAttention(FeatureComparison):
     def forward(self, before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
         """See FeatureComparison."""
         height, width = after.shape[-2:]
-        positions = sine_positions(height, width).to(after)
+        positions = sine_positions(height, width, after.device).to(after)
         query, key = self.query(after) + positions, self.key(before) + positions
         queries, keys, values = (
             part.flatten(2).unflatten(1, (HEADS, -1)).mT for part in (query, key, self.value(before))
@@ -90,11 +90,12 @@ class CrossAttention(FeatureComparison):
         return compared
 
 
-def sine_positions(height: int, width: int) -> Tensor:
+def sine_positions(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """Sines and cosines of y and x (Vaswani et al. 2017, arXiv:1706.03762), [WIDTH, height, width]."""
     count = WIDTH // 4
-    rates = TEMPERATURE ** (-torch.arange(count) / count)
-    y, x = (torch.arange(1.0, size + 1)[None] * rates[:, None] for size in (height, width))
+    rates = TEMPERATURE ** (-torch.arange(count, device=device) / count)
+    places = (torch.arange(1.0, size + 1, device=device) for size in (height, width))
+    y, x = (own[None] * rates[:, None] for own in places)
     rows = torch.cat([y.sin(), y.cos()])[:, :, None].expand(-1, -1, width)
     columns = torch.cat([x.sin(), x.cos()])[:, None].expand(-1, height, -1)
     return torch.cat([rows, columns])

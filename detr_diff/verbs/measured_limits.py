@@ -1,6 +1,8 @@
 """How far our side goes on a machine: throughput of loading, parts of a step, the largest batch."""
 
 import gc
+import logging
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -13,6 +15,8 @@ from detr_diff.bench.turns import Turns
 from detr_diff.data.batch import Batch, Samples
 from detr_diff.verbs.measured_training import Job, Training, training_settings
 from detr_diff.verbs.parts import data_module, new_detector, stage_plan
+
+log = logging.getLogger(__name__)
 
 LARGEST = 1024  # batch that is tried
 
@@ -74,11 +78,15 @@ def largest(job: Job, turns: Turns, folder: Path) -> None:
         try:
             Training(given, None, folder, 1, "+trainer.max_steps=2").fit()
             fitting, size = size, 2 * size
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # full memory has many names: of the allocator, cuBLAS, cuDNN
+            if not fitting:
+                raise
+            log.warning("a batch of %d: %s", size, str(error).partition("\n")[0])
             fits = False
         # The model before must be gone, for the next one and for the other sides.
         gc.collect()
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
     turns.end(largest=fitting)
 
 

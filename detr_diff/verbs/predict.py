@@ -13,6 +13,7 @@ from rich.table import Table
 
 from detr_diff.choices import PLACES, OnError
 from detr_diff.compose import plain
+from detr_diff.data.ahead import ahead, threads
 from detr_diff.data.batch import collate
 from detr_diff.data.check import check
 from detr_diff.data.dataset import MovedObjectDataset
@@ -55,7 +56,8 @@ def run(settings: DictConfig) -> int:
     trainer = build_trainer(plain(settings)["trainer"], out)
     batches = trainer.predict(detector, loader)
     assert batches is not None
-    found = [above(prediction, threshold) for batch in batches for prediction in batch]
+    on_host = ({key: value.cpu() for key, value in one.items()} for batch in batches for one in batch)
+    found = [above(prediction, threshold) for prediction in on_host]
     if detector.architecture.places:
         if any(pair.before is None for pair in pairs.frame_pairs()):
             log.warning("ready diff images: places are predicted but not linked; that needs both frames")
@@ -101,8 +103,14 @@ def _write(
     out.mkdir(parents=True, exist_ok=True)
     (out / "predictions.json").write_text(json.dumps(pairs, indent=1) + "\n", encoding="utf-8")
     names = file_names([pair["pair"] for pair in pairs])
-    for index, (name, prediction) in enumerate(zip(names, found, strict=True)):
-        write(out / "overlays" / f"{name}.png", draw(dataset.image(index), detector.names, prediction))
+
+    def picture(index: int) -> None:
+        drawn = draw(dataset.image(index), detector.names, found[index])
+        write(out / "overlays" / f"{names[index]}.png", drawn)
+
+    with threads() as pool:
+        for _, written in ahead(range(len(found)), lambda index: pool.submit(picture, index)):
+            written.result()
     return pairs
 
 

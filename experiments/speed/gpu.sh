@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# The benchmark on a machine with a GPU and no network, in parts of at most ten minutes:
-#   bash experiments/speed/gpu.sh <part> <folder of the results> [more words for detr-diff bench]
-# Parts: step, epoch, rest. There must be torch, torchvision, lightning, timm, torchmetrics, accelerate and opencv;
+# The benchmark on a machine with a GPU and no network, for a loan of fifteen minutes in two calls:
+#   bash experiments/speed/gpu.sh first <folder of the results> [more words for detr-diff bench]
+#   bash experiments/speed/gpu.sh second <folder>
+# first: whether everything works there, what a step waits for, the steps. second: epochs, validation, compiled steps, floors.
+# rest takes longer than both: loading, predict, start, largest batches, scaling.
+# What has taken its time is stopped as Ctrl-C does, and keeps what it measured; bench.json lies flat in the folder.
+# There must be torch, torchvision, lightning, timm, torchmetrics, accelerate and opencv;
 # what else is needed travels as wheels, made where a network is (python3.12, so that they fit there):
 #   python3.12 -m pip wheel --no-deps -c .ci/constraints.txt -w .whl hydra-core omegaconf antlr4-python3-runtime pycocotools transformers
 # and is installed there first:
@@ -14,18 +18,30 @@ exec > >(tee "$out/gpu_$part.log") 2>&1
 export PYTHONPATH=$PWD:${PYTHONPATH:-} PYTHONUNBUFFERED=1
 workers=${WORKERS:-8}
 ours=trainer.precision=bf16-mixed,data.cache=disk,data.num_workers=$workers
+work=$(mktemp -d)
+# bench <seconds> <name> [words]
 bench() {
-  python3 -m detr_diff bench batch_size=8 turns=2 "tuned.dataloader_num_workers=$workers" "$@"
+  local seconds=$1 name=$2
+  shift 2
+  timeout -s INT -k 20 "$seconds" python3 -m detr_diff bench "out=$work/$name" batch_size=8 turns=2 \
+    "tuned.dataloader_num_workers=$workers" "$@"
+  cp "$work/$name/bench.json" "$out/gpu_${name}.json"
 }
 case $part in
-  step)
-    python3 experiments/speed/waits.py
-    bench "out=$out/gpu_step" "parts=[floors,step]" "ours=[$ours,compile=inductor]" "$@"
+  first)
+    nvidia-smi
+    df -h /dev/shm
+    bench 150 short short=true device=cuda "parts=[floors,step,epoch,validation]" "ours=[$ours,data.num_workers=2,compile=inductor]" "$@"
+    timeout -k 20 60 python3 experiments/speed/waits.py
+    bench 240 step "parts=[step]" "ours=[$ours]" "$@"
     ;;
-  epoch)
-    bench "out=$out/gpu_epoch" "parts=[epoch,validation]" pairs=256 accumulate=4 "ours=[$ours,compile=inductor]" "$@"
+  second)
+    bench 180 epoch "parts=[epoch]" "references=[plain]" pairs=128 accumulate=4 turns=1 "ours=[$ours]" "$@"
+    bench 110 validation "parts=[validation]" pairs=128 "ours=[$ours]" "$@"
+    bench 150 compiled "parts=[step]" "references=[tuned]" "ours=[$ours,compile=inductor]" "$@"
+    bench 90 floors "parts=[floors,step]" "references=[plain]" turns=1 "ours=[$ours]" "$@"
     ;;
   # Not compiled: each size of a batch would be compiled by itself.
-  rest) bench "out=$out/gpu_rest" "parts=[predict,startup,help,loading,largest,scaling]" pairs=64 "ours=[$ours]" "$@" ;;
-  *) echo "step, epoch or rest, not $part" >&2; exit 2 ;;
+  rest) bench 1800 rest "parts=[predict,startup,help,loading,largest,scaling]" pairs=64 "ours=[$ours]" "$@" ;;
+  *) echo "first, second or rest, not $part" >&2; exit 2 ;;
 esac

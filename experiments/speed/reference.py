@@ -12,6 +12,7 @@ import gc
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -188,11 +189,15 @@ def largest(job, turns):
         try:
             build({**job, "batch_size": size}, max_steps=2, gradient_accumulation_steps=1).train()
             fitting, size = size, 2 * size
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # full memory has many names: of the allocator, cuBLAS, cuDNN
+            if not fitting:
+                raise
+            print(f"a batch of {size}: {error}".partition("\n")[0], file=sys.stderr)
             fits = False
         # The model before must be gone, for the next one and for the other sides.
         gc.collect()
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
     turns.end(largest=fitting)
 
 
