@@ -1,5 +1,6 @@
 """The figures of a run: COCO average precision, precision, recall and F1 by score, and what errors cost."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,7 +66,7 @@ def figures(
 
     Returns:
         Flat figures (map, map_50, ..., score_threshold, precision, recall, f1, and some of them with
-        /<class> for each class) and the sweep. What is undefined, as the AP of a class without
+        /<class> for each class) and the sweep. What is undefined, as AP and recall of a class without
         objects, is nan.
     """
     record = record.best(MOST)
@@ -80,6 +81,11 @@ def figures(
     for row, name in enumerate(["", *names]):
         for key, value in zip(("precision", "recall", "f1"), sweep.at(threshold, row=row), strict=True):
             found[f"{key}/{name}" if row else key] = value
+    objects = np.bincount(record.object_labels, minlength=len(names))
+    made = np.bincount(record.above(threshold).labels, minlength=len(names))
+    for row, name in enumerate(names):
+        undefined = () if objects[row] else ("recall",) if made[row] else ("precision", "recall", "f1")
+        found |= {f"{key}/{name}": math.nan for key in undefined}
     return found, sweep
 
 

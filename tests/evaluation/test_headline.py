@@ -153,3 +153,16 @@ def test_an_interval_is_that_of_scipy() -> None:
     theirs = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=1)
     assert interval(means) == pytest.approx(tuple(theirs.confidence_interval), abs=0.02)
     assert interval(np.array([np.nan, 1.0, np.nan])) == (1.0, 1.0)
+
+
+def test_rates_of_a_class_without_objects_are_not_defined() -> None:
+    """Zeros would count as the worst result in a mean over classes."""
+    own = record(*scene(4, images=40))
+    names = [*NAMES, "bus"]
+    found, _ = figures(own, names, 0.4)
+    assert [key for key, value in found.items() if key.endswith("/bus") and not np.isnan(value)] == []
+    guessed = own._replace(labels=np.where(np.arange(len(own.labels)) % 5, own.labels, 3))
+    found, _ = figures(guessed, names, 0.0)
+    assert np.isnan(found["recall/bus"])
+    assert found["precision/bus"] == found["f1/bus"] == 0.0
+    assert not any(np.isnan(found[f"recall/{name}"]) for name in NAMES)
