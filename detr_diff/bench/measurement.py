@@ -116,7 +116,8 @@ def measure(
             failed[name] = str(error)
     for _ in range(measurement.turns):
         for name in [name for name in answers if name not in failed]:
-            seen = watch() if watch is not None else dict
+            # Between steps batches are loaded, which is no part of them.
+            seen = watch() if watch is not None and measurement.part != "step" else dict
             try:
                 answers[name].append({**sides[name].turn(), **seen()})
             except Failed as error:

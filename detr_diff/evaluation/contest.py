@@ -79,7 +79,7 @@ class Contest:
         amount = f"{change.value:+.3f} ({low:+.3f} to {high:+.3f}), p {p_text(self.corrected[run][figure])}"
         first = self.contenders[0].name
         word = {1: "better than", -1: "worse than", 0: "not shown to differ from"}[self.verdict(run, figure)]
-        caution = f" (p is probably too small: {self.units.caution})" if self.units.caution else ""
+        caution = ", probably too small" if self.units.caution else ""
         return f"{own} is {word} {first} in {JUDGED[figure]}: {amount}{caution}"
 
     def changed_pairs(self, run: int, most: int) -> list[tuple[str, int, int]]:
