@@ -1,22 +1,27 @@
 """The benchmark: turns, ratios, and the whole of it in tiny sizes, whose times are not judged."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from detr_diff.bench import commands
+from detr_diff.bench.cases import TINY, Options
 from detr_diff.bench.floors import floors, parts
 from detr_diff.bench.measurement import Line, Measurement, Row, measure
 from detr_diff.bench.result import Result
 from detr_diff.bench.side import Sides
+from detr_diff.bench.turns import Turns
 from detr_diff.model.load import load_model
 from detr_diff.training.compilation import compile_model
-from detr_diff.verbs import bench
+from detr_diff.verbs import bench, measured_side
+from detr_diff.verbs.measured_training import Training
 from tests.conftest import ROOT
 from tests.model.tiny_models import FAMILIES
 
@@ -187,3 +192,39 @@ def test_what_was_measured_before_a_stop_stays(
     monkeypatch.setattr(commands, "answers", lambda turns: [])
     assert cli(*(word.replace("/out", "/other") for word in words)).code == 130
     assert not (tmp_path / "other").exists()
+
+
+def test_nothing_is_built_while_the_other_side_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage is trained anew in each turn; its model was built in the turns of the reference once."""
+    events: list[str] = []
+
+    class Heard(Turns):
+        def __init__(self) -> None:
+            super().__init__(wait=False)
+
+        def begin(self) -> None:
+            events.append("begin")
+            super().begin()
+
+        def end(self, **figures: object) -> None:
+            events.append("end")
+
+        def ready(self, **facts: object) -> None:
+            events.append("ready")
+
+    class Built(Training):
+        def __init__(self, *given: Any) -> None:
+            events.append("built")
+            super().__init__(*given)
+
+    monkeypatch.setattr(measured_side, "Training", Built)
+    options = Options(tmp_path, "cpu", ["plain"], {}, [], 2, 4, 2, 1, 2, True, 1)
+    job = options.job(TINY, data=options.data(TINY.frame, 4), stage=1, unit="stage", epochs=2, weights=None)
+    output = os.dup(1)
+    try:
+        measured_side.fit(job, Heard(), tmp_path)
+    finally:
+        os.dup2(output, 1)  # where turns are told, nothing else is printed
+    assert events == ["built", "ready", "begin", "built", "end", "begin", "built", "end"]

@@ -34,6 +34,10 @@ class Turns:
                 torch.cuda.empty_cache()
         if self.wait and not sys.stdin.readline():
             sys.exit()
+        self.restart()
+
+    def restart(self) -> None:
+        """What was prepared in the turn so far does not count."""
         self._begun = process_time()
 
     def end(self, **figures: object) -> None:

@@ -74,6 +74,8 @@ def fit(job: Job, turns: Turns, folder: Path) -> None:
 def _stages(job: Job, turns: Turns, folder: Path) -> None:
     """Each turn trains a whole stage anew, from the first epoch, in which frozen blocks run once."""
     for turn in range(1 + job["turns"]):
+        if turn:
+            turns.begin()  # before anything is built: the other side measures until then
         clock = Clock(turns, "stage", 0, 0)
         epochs = job["epochs"] if turn else 2
         training = Training(job, clock, folder, epochs)
@@ -82,7 +84,7 @@ def _stages(job: Job, turns: Turns, folder: Path) -> None:
             training.fit()
             turns.ready(cache_s=filled)
             continue
-        turns.begin()
+        turns.restart()
         clock.start()
         training.fit()
         first, *following = clock.epochs
