@@ -328,3 +328,40 @@ def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:
     assert told in said["all"]
     assert f"frame pairs: {learnt} train, " in said["all"]
     assert "learnt" not in said["test"]
+
+
+def test_pairs_that_a_baseline_is_tuned_on_are_told(data_root: Path, tmp_path: Path) -> None:
+    words = [
+        "evaluate",
+        "model=threshold_blobs",
+        f"data.root={data_root}",
+        "data.split_by=scene",
+        "report=false",
+    ]
+    words += [
+        "trainer.enable_progress_bar=false",
+        "overlays=0",
+        "bootstrap=0",
+        "data.val=0.2",
+        "data.test=0.2",
+    ]
+    learnt = {}
+    for split in ("all", "test"):
+        result = shell([*words, f"split={split}", f"out={split}"], tmp_path)
+        assert result.returncode == 0, result.stderr
+        facts = json.loads((tmp_path / split / "evaluation.json").read_text())
+        assert facts["model"]["baseline"] == "threshold_blobs"
+        learnt[split] = facts.get("learnt_pairs")
+    assert learnt["test"] is None
+    assert learnt["all"] > 0
+
+
+def test_what_a_profiler_found_is_shown(run_dir: Path, tmp_path: Path) -> None:
+    words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt", "trainer.enable_progress_bar=false"]
+    words += ["report=false", "overlays=0", "bootstrap=0", f"out={tmp_path}/profiled"]
+    result = shell([*words, "+trainer.profiler=simple"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Profiler Report" in result.stdout + result.stderr
+    result = shell([*words, "+trainer.limit_test_batches=0"], tmp_path)
+    assert result.returncode == 2
+    assert "trainer.limit_test_batches=0: without a test there are no final figures" in result.stderr
