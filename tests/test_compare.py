@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from detr_diff.evaluation.contender import PAIR_ERRORS, RECORD
+from detr_diff.evaluation.contender import PAIR_ERRORS, RECORD, read_contender
+from detr_diff.verbs import compare
 from tests.evaluation.contenders import contender, planted, some_pairs, write
 
 QUICK = "bootstrap=100"
@@ -179,3 +180,15 @@ def test_pairs_that_a_run_knows_are_told(runs: Path, cli: Callable) -> None:
         assert said in result.out
         assert said in page
     assert "test pairs" not in page
+
+
+def test_a_baseline_has_no_learning_curves(runs: Path) -> None:
+    """Even where it was evaluated on the data of a run, in whose folder it lies."""
+    curves = {}
+    for name, more in (("x", {}), ("blobs", {"model": {"baseline": "threshold_blobs"}})):
+        folder = write(runs / f"a/evaluation/{name}", contender(name, *planted(0.6, 1)), "test/")
+        facts = json.loads((folder / "evaluation.json").read_text())
+        (folder / "evaluation.json").write_text(json.dumps(facts | more))
+        curves[name] = compare._with_run(read_contender(folder, name)).curves
+    assert set(curves["x"]) == {"train/loss", "val/map_50"}
+    assert curves["blobs"] == {}

@@ -134,7 +134,8 @@ def _with_run(contender: Contender) -> Contender:
     try:
         if home is not None:
             settings |= flat(OmegaConf.to_container(OmegaConf.load(home / CONFIG)))
-            if (home / CURVES_FILE).is_file():
+            # A baseline has learnt nothing, wherever its data settings come from.
+            if (home / CURVES_FILE).is_file() and not facts.get("model"):
                 curves = read_curves(home / CURVES_FILE, list(CURVES))
     except (OSError, ValueError, KeyError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{home}: settings or curves are not readable ({error})") from error
