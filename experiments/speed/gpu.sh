@@ -31,17 +31,17 @@ case $part in
   first)
     nvidia-smi
     df -h /dev/shm
-    bench 150 short short=true device=cuda "parts=[floors,step,epoch,validation]" "ours=[$ours,data.num_workers=2,compile=inductor]" "$@"
-    timeout -k 20 60 python3 experiments/speed/waits.py
-    bench 240 step "parts=[step]" "ours=[$ours]" "$@"
+    bench 120 short short=true device=cuda "parts=[floors,step,epoch,validation]" "ours=[$ours,data.num_workers=2,compile=inductor]" "$@"
+    timeout -k 20 45 python3 experiments/speed/waits.py
+    bench 180 step "parts=[step]" "ours=[$ours]" "$@"
     ;;
   second)
-    bench 180 epoch "parts=[epoch]" "references=[plain]" pairs=128 accumulate=4 turns=1 "ours=[$ours]" "$@"
-    bench 110 validation "parts=[validation]" pairs=128 "ours=[$ours]" "$@"
-    bench 150 compiled "parts=[step]" "references=[tuned]" "ours=[$ours,compile=inductor]" "$@"
-    bench 90 floors "parts=[floors,step]" "references=[plain]" turns=1 "ours=[$ours]" "$@"
+    bench 170 epoch "parts=[epoch]" "references=[plain]" pairs=128 accumulate=4 turns=1 "ours=[$ours]" "$@"
+    bench 90 validation "parts=[validation]" pairs=128 "ours=[$ours]" "$@"
+    bench 110 compiled "parts=[step]" "references=[tuned]" "ours=[$ours,compile=inductor]" "$@"
+    bench 60 floors "parts=[floors,step]" "references=[plain]" turns=1 "ours=[$ours]" "$@"
     ;;
   # Not compiled: each size of a batch would be compiled by itself.
-  rest) bench 1800 rest "parts=[predict,startup,help,loading,largest,scaling]" pairs=64 "ours=[$ours]" "$@" ;;
+  rest) bench 540 rest "parts=[predict,startup,help,loading,largest,scaling]" pairs=64 "ours=[$ours]" "$@" ;;
   *) echo "first, second or rest, not $part" >&2; exit 2 ;;
 esac

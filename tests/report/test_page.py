@@ -287,3 +287,23 @@ def test_one_class_no_predictions_and_no_frames(browser: Any, tmp_path: Path) ->
     assert page.page.evaluate(SEEN.format("diff")) == "visible"  # there is nothing to blink between
     assert page.trouble == []
     context.close()
+
+
+def test_what_is_not_defined_is_no_zero(browser: Any, tmp_path: Path) -> None:
+    """A class without objects, once with a prediction above the threshold, once with none."""
+    (tmp_path / "data").mkdir()
+    names = ["thing", "guessed", "absent"]
+    write_pairs(tmp_path / "data", ["a", "b"], names, frames=False)
+    box = torch.tensor([[1.0, 1, 40, 40]])
+    truths = [{"boxes": box, "labels": torch.tensor([0])}, NOTHING]
+    guess = {"boxes": box.repeat(2, 1), "labels": torch.tensor([0, 1]), "scores": torch.tensor([0.9, 0.8])}
+    found = results(tmp_path / "data", names, [guess, {**NOTHING, "scores": torch.zeros(0)}], truths, 0.5)
+    context = browser.new_context()
+    page = Opened(context, write_report(tmp_path, found, {"evaluation": "two classes are missing"}))
+    rows = page.page.locator("#class-rates tbody tr").all()
+    cells = [[cell.text_content() for cell in row.locator("td").all()] for row in rows]
+    assert cells[1] == ["1", "1", "0", "1.000", "1.000", "1.000"]
+    assert cells[2] == ["0", "0", "1", "0.000", "-", "0.000"]
+    assert cells[3] == ["0", "0", "0", "-", "-", "-"]
+    assert page.trouble == []
+    context.close()

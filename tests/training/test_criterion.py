@@ -138,3 +138,19 @@ def test_the_loss_is_computed_in_full_precision() -> None:
         ]
     assert losses[0].dtype == torch.float32
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-2, atol=0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_loss_has_the_type_of_the_predictions(dtype: torch.dtype) -> None:
+    """trainer.precision=64-true makes float64 what new tensors are."""
+    model, _ = build("detr")
+    give_loss(model, FAMILIES["detr"].class_loss)
+    model = model.to(dtype)
+    labels = labels_of([2, 1], torch.Generator().manual_seed(0))
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        output = model(pixel_values=torch.rand(2, 3, 64, 64), labels=labels)
+    finally:
+        torch.set_default_dtype(before)
+    assert output.loss.isfinite()
