@@ -4,28 +4,40 @@ Encoder and decoder of DETR and Conditional DETR in transformers ask their mask 
 masks anything, `padding_mask.all()`: for the answer the host waits until the device has run the backbone. A
 compiled model cannot ask; it masks always, and the fastest kernels for attention take no mask. Whoever calls
 the model knows it: a batch in which nothing is padded has no pixel_mask.
+
+RT-DETR and its kin shrink their mask to each feature map and never look at it. They get one pixel of it.
 """
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.models.conditional_detr.modeling_conditional_detr import ConditionalDetrModel
 from transformers.models.detr.modeling_detr import DetrModel
+
+from detr_diff.model.families import Family
 
 MASKS = ("attention_mask", "encoder_attention_mask")
 
 
-def mask_padding_alone(detr: Any) -> None:
+def mask_padding_alone(detr: Any, family: Family) -> None:
     """Let a model go by whether it is called with a pixel_mask; changed in place.
 
     Args:
-        detr: A model of transformers; other families than the two do not ask.
+        detr: A model of transformers; Deformable DETR masks always.
+        family: Its family.
     """
     inner = detr.model
+    if not family.sees_padding:
+        inner.backbone.register_forward_pre_hook(_one_pixel)
     if isinstance(inner, DetrModel | ConditionalDetrModel):
         inner.register_forward_pre_hook(_note, with_kwargs=True)
         for part in (inner.encoder, inner.decoder):
             part.register_forward_pre_hook(_mask, with_kwargs=True)
+
+
+def _one_pixel(backbone: nn.Module, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    images, masks = given
+    return images, masks[:, :1, :1]
 
 
 def _note(inner: Any, arguments: Any, named: dict[str, Any]) -> None:

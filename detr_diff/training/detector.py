@@ -27,6 +27,7 @@ from detr_diff.model.padding_mask import mask_padding_alone
 from detr_diff.model.place_labels import PlaceLabels
 from detr_diff.model.predictions import Predictions, best_first
 from detr_diff.model.prefix import deepest_cut, replay
+from detr_diff.model.query_selection import box_queries_alone
 from detr_diff.model.selection import ParameterNames
 from detr_diff.training.criterion import give_loss
 from detr_diff.training.ema import WeightAverage
@@ -88,7 +89,8 @@ class Detector(LightningModule):
         fold_batch_norms(self.detr)
         autocast_backbone_and_encoder(self.detr)
         leave_checks_out(self.detr)
-        mask_padding_alone(self.detr)
+        mask_padding_alone(self.detr, self.family)
+        box_queries_alone(self.detr)
         # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
         self.detr.requires_grad_(True)
         named = ParameterNames(self.detr, self.family)
