@@ -17,7 +17,6 @@ from detr_diff.data.discovery import discover
 from detr_diff.data.split import split_pairs
 from detr_diff.evaluation.record import Record
 from detr_diff.training.metrics_file import read_metrics
-from detr_diff.training.run import precision_of
 from tests.conftest import TINY
 
 KEYS = ("map", "map_50", "map_75", "loss", "score_threshold", "precision", "recall", "f1")
@@ -354,24 +353,6 @@ def test_a_wrong_trainer_argument_is_named(data_root: Path, tmp_path: Path, cli:
     result = cli("train", *words, "trainer.precision=17")
     assert result.code == 2
     assert "trainer: " in result.err
-
-
-@pytest.mark.parametrize(
-    ("accelerator", "there", "expected"),
-    [
-        ("auto", True, "bf16-mixed"),
-        ("gpu", True, "bf16-mixed"),
-        ("cpu", True, "32-true"),
-        ("auto", False, "32-true"),
-    ],
-)
-def test_a_gpu_lowers_the_precision(
-    accelerator: str, there: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    assert precision_of({"accelerator": accelerator, "precision": "auto"}) == expected
-    assert precision_of({"accelerator": accelerator, "precision": "16-mixed"}) == "16-mixed"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Query selection that works boxes out for the queries alone.
 
-RT-DETR and its kin score every place of the feature maps and begin with the best ones and their boxes (Zhao et
-al. 2023, arXiv:2304.08069, section 4.3). transformers asks the box head about every place and takes the boxes of
-those: of the demo's model 420 for 20 queries, of RT-DETR-R50 at 640x640 8,400 for 300.
+RT-DETR and its kin score every place of the feature maps and begin with the best ones and their boxes
+(Zhao et al. 2023, arXiv:2304.08069, section 4.3). transformers asks the box head about every place, though:
+420 for 20 queries in the demo's model, 8,400 for 300 in RT-DETR-R50 at 640x640.
 """
 
 from functools import cache
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 def box_queries_alone(detr: nn.Module) -> None:
     """Let the box head of query selection see the places that become queries; changed in place.
 
-    Predictions, losses and gradients are the same up to rounding; `enc_outputs_coord_logits` are the anchors
-    elsewhere.
+    Predictions, losses and gradients are the same up to rounding; elsewhere `enc_outputs_coord_logits` are
+    the anchors.
 
     Args:
         detr: A model of transformers; other families than RT-DETR and its kin have no such head.
@@ -24,7 +24,8 @@ def box_queries_alone(detr: nn.Module) -> None:
     inner: Any = detr.model
     head = getattr(inner, "enc_bbox_head", None)
     if head is not None:
-        head.__class__ = _of_queries(type(head))
+        kind: Any = type(head)
+        head.__class__ = _of_queries(kind)
         head.selection = (inner,)  # a tuple is no submodule: the parameters keep their names
 
 

@@ -23,29 +23,16 @@ from detr_diff.training.detector import Detector
 from detr_diff.training.kept_prefix import KeptPrefix
 from detr_diff.training.monitor_guard import less_is_better
 from detr_diff.training.overlay_callback import OverlayCallback
+from detr_diff.training.precision import precision_of
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
 
 
-def precision_of(settings: Mapping[str, Any]) -> str:
-    """What the precision of the trainer section is here; `auto` is bf16-mixed on a GPU that has it.
-
-    On a CPU bf16 is faster for some models on some processors, and never by itself.
-    """
-    said = str(settings.get("precision") or "32-true")
-    if said != "auto":
-        return said
-    wanted = settings.get("accelerator", "auto") in ("auto", "gpu", "cuda")
-    lowered = wanted and torch.cuda.is_available()
-    # Older GPUs emulate it, slower than float32.
-    lowered = lowered and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16-mixed" if lowered else "32-true"
-
-
 def build_trainer(
     settings: Mapping[str, Any],
     run_dir: Path,
+    model: LightningModule,
     *,
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[Callback] = (),
@@ -56,6 +43,7 @@ def build_trainer(
     Args:
         settings: The trainer section, passed through.
         run_dir: Where anything of it is written.
+        model: What it will run.
         loggers: May be none.
         callbacks: Beside the progress bar.
         **fixed: Arguments that are ours to set.
@@ -69,10 +57,12 @@ def build_trainer(
             raise SettingError(f"trainer.{name}: unknown, {nearest(name, known)}")
         if name in ("logger", "callbacks", "default_root_dir", "use_distributed_sampler"):
             raise SettingError(f"trainer.{name}: set by the run itself")
+    # Of an averaged model the weights count once.
+    precision = precision_of(settings, getattr(model, "detr", model))
     bar = [RichProgressBar()] if settings.get("enable_progress_bar", True) else []
     try:
         return Trainer(
-            **{**settings, "precision": precision_of(settings), **fixed},
+            **{**settings, "precision": precision, **fixed},
             default_root_dir=run_dir,
             logger=list(loggers) or False,
             callbacks=[*bar, *callbacks],

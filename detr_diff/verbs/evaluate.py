@@ -69,11 +69,11 @@ def run(settings: DictConfig) -> int:
     out.mkdir(parents=True, exist_ok=True)
     if robustness is not None:  # first: what the model keeps of the last evaluation is written and shown
         alone = {**plain(settings)["trainer"], "enable_progress_bar": False}
-        endured = robustness.measure(build_trainer(alone, out), model, data, settings.split)
+        endured = robustness.measure(build_trainer(alone, out, model), model, data, settings.split)
         write_robustness(out / "robustness.csv", endured)
         draw_robustness(out / "robustness.png", endured)
         print(render(robustness_table(endured)))
-    trainer = build_trainer(plain(settings)["trainer"], out, callbacks=callbacks)
+    trainer = build_trainer(plain(settings)["trainer"], out, model, callbacks=callbacks)
     figures = evaluate(trainer, model, data, settings.split)
     _write_and_show(settings, out, model, data, figures, facts)
     return 0

@@ -40,7 +40,9 @@ class Training:
             *([] if clock is None else [clock]),
         ]
         given = trainer_settings(self.settings, self.detector.plan, kept)
-        self.trainer: Trainer = build_trainer(given, folder, callbacks=callbacks, enable_checkpointing=False)
+        self.trainer: Trainer = build_trainer(
+            given, folder, self.detector, callbacks=callbacks, enable_checkpointing=False
+        )
 
     def fill_cache(self, *splits: str) -> float:
         """The seconds it takes; none when there is no cache."""

@@ -35,7 +35,7 @@ from detr_diff.training.examinations.trial import Trial
 from detr_diff.training.examinations.verdict import Diagnosis, fault
 from detr_diff.training.gradient_checkpointing import checkpoint_gradients
 from detr_diff.training.guards import require_learning
-from detr_diff.training.run import precision_of
+from detr_diff.training.precision import precision_of
 from detr_diff.training.stage_tables import plan_table
 from detr_diff.verbs.parts import data_module
 from detr_diff.verbs.places import require_places
@@ -64,7 +64,7 @@ class PlannedTraining:
         self.pretrained = (report.backbone_share() or 0.0) >= PRETRAINED
         trainer: dict[str, Any] = plain(settings)["trainer"]
         self.accelerator = str(trainer.get("accelerator", "auto"))
-        self.precision = precision_of(trainer)
+        self.precision = precision_of(trainer, detector.detr)
         self.data = self._data()
         devices = trainer.get("devices", 1)
         self.plan = Plan(

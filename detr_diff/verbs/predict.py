@@ -53,7 +53,7 @@ def run(settings: DictConfig) -> int:
     workers = min(worker_count(workers), len(dataset) // size)
     padded = partial(collate, multiple=trained.get("pad_to", 1))
     loader = build_loader(dataset, workers, batch_size=size, collate_fn=padded)
-    trainer = build_trainer(plain(settings)["trainer"], out)
+    trainer = build_trainer(plain(settings)["trainer"], out, detector)
     batches = trainer.predict(detector, loader)
     assert batches is not None
     on_host = ({key: value.cpu() for key, value in one.items()} for batch in batches for one in batch)

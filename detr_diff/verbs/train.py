@@ -117,7 +117,9 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]
     if detector.architecture.places:
         callbacks.append(PlaceCallback())
-    trainer = build_trainer(trainer_settings(settings, detector.plan, kept), run_dir, callbacks=callbacks)
+    trainer = build_trainer(
+        trainer_settings(settings, detector.plan, kept), run_dir, detector, callbacks=callbacks
+    )
     # Said, because both may have been chosen by themselves.
     log.info("on %s in %s", trainer.strategy.root_device, trainer.precision)
     step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None

@@ -40,7 +40,7 @@ def row(head: str, words: list[str], folder: Path, own: Path | None = None) -> d
 def figures(detector: Detector, settings: object, folder: Path) -> dict[str, str]:
     data = data_module(settings, detector)  # type: ignore[arg-type]
     data.setup()
-    trainer = build_trainer({"accelerator": "cpu", "enable_progress_bar": False}, folder)
+    trainer = build_trainer({"accelerator": "cpu", "enable_progress_bar": False}, folder, detector)
     found = evaluate(trainer, detector.eval(), data, SPLIT)
     names = {"ap50": "map_50", "ap": "map"}
     names |= {f"ap50_{name}": f"map_50/{name}" for name in ("person", "car", "bicycle")}

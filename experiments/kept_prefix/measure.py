@@ -93,7 +93,7 @@ def fit(root: Path, where: Cache, accelerator: str) -> tuple[list[float], Clock]
     settings |= {"accumulate_grad_batches": 16, "reload_dataloaders_every_n_epochs": 1}
     settings |= {"enable_progress_bar": False, "num_sanity_val_steps": 0, "enable_checkpointing": False}
     trainer = build_trainer(
-        settings, root.parent, callbacks=[clock, StagedFinetuning(root.parent, "val/loss")]
+        settings, root.parent, detector, callbacks=[clock, StagedFinetuning(root.parent, "val/loss")]
     )
     start = now()
     trainer.fit(detector, datamodule=data)

@@ -11,8 +11,11 @@ from detr_diff.model.query_selection import box_queries_alone
 from tests.model.tiny_models import build, first_of
 
 LABELS = [
-    {"class_labels": torch.tensor([0, 1]), "boxes": torch.tensor([[0.3, 0.4, 0.2, 0.3], [0.7, 0.6, 0.3, 0.2]])},
-    {"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]])},
+    {"class_labels": torch.tensor(classes), "boxes": torch.tensor(boxes)}
+    for classes, boxes in (
+        ([0, 1], [[0.3, 0.4, 0.2, 0.3], [0.7, 0.6, 0.3, 0.2]]),
+        ([1], [[0.5, 0.5, 0.4, 0.4]]),
+    )
 ]
 
 

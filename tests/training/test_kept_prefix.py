@@ -124,6 +124,7 @@ class Run:
                 "limit_train_batches": limit_train_batches,
             },
             folder,
+            self.detector,
             callbacks=[AlignmentCallback(), self.diary, staged, ResumeCheckpoint(folder, 0, 1, Stop(print))],
         )
 
