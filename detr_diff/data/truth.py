@@ -1,15 +1,29 @@
-"""The true boxes of a sample, as metrics and pictures take them."""
+"""The true boxes of samples, as metrics and pictures take them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
 
-def truth_in_pixels(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A target dict as boxes [N, 4] xyxy in pixels of the frame, labels, places and objects [N]."""
-    own = target["boxes"]
-    scale = target["size"].flip(0).repeat(2).to(own.dtype).to(own.device, non_blocking=True)
-    boxes = box_convert(own, "cxcywh", "xyxy") * scale
-    said = {key: target[key] for key in ("places", "objects") if key in target}
-    return {"boxes": boxes, "labels": target["class_labels"], **said}
+def truths_in_pixels(targets: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """Target dicts as boxes [N, 4] xyxy in pixels of the frame, labels, places and objects [N].
+
+    Of all at once: on a GPU each small step of each image would have to be launched.
+
+    Args:
+        targets: With the same keys; none: of no image.
+    """
+    if not targets:
+        return []
+    counts = torch.tensor([len(target["boxes"]) for target in targets])
+    own = torch.cat([target["boxes"] for target in targets])
+    sizes = torch.stack([target["size"] for target in targets]).to(own.dtype)
+    scales = sizes.flip(1).repeat(1, 2).repeat_interleave(counts.to(sizes.device), dim=0)
+    boxes = box_convert(own, "cxcywh", "xyxy") * scales.to(own.device, non_blocking=True)
+    return [
+        {"boxes": corners, "labels": target["class_labels"]}
+        | {key: target[key] for key in ("places", "objects") if key in target}
+        for corners, target in zip(boxes.split(counts.tolist()), targets, strict=True)
+    ]

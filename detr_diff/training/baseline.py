@@ -8,7 +8,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from detr_diff.data.batch import Samples
-from detr_diff.data.truth import truth_in_pixels
+from detr_diff.data.truth import truths_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import Sweep
 from detr_diff.model.predictions import Predictions
@@ -41,8 +41,9 @@ class Baseline(LightningModule):
         for image, target in zip(batch.images, batch.targets, strict=True):
             found = self.find(image, target)
             predictions.append({key: value.to(self.device) for key, value in found.items()})
-        truths = [truth_in_pixels(target) for target in batch.targets]
-        self.metrics.update(predictions, truths, torch.cat([target["index"] for target in batch.targets]))
+        targets = batch.targets
+        positions = torch.cat([target["index"] for target in targets])
+        self.metrics.update(predictions, truths_in_pixels(targets), positions)
         return predictions
 
     def on_test_epoch_end(self) -> None:

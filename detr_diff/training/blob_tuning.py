@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detr_diff.data.dataset import MovedObjectDataset
-from detr_diff.data.truth import truth_in_pixels
+from detr_diff.data.truth import truths_in_pixels
 from detr_diff.errors import SettingError
 from detr_diff.evaluation.average_precision import averages
 from detr_diff.evaluation.detection_metrics import figures
@@ -79,13 +79,14 @@ def tune(
     tried = {key: CHOICES[key] if value is None else (float(value),) for key, value in given.items()}
     shapes = [*product(tried["difference"], tried["opening"], tried["closing"])]
     found: dict[tuple[float, float, float], list[Blobs]] = {shape: [] for shape in shapes}
-    truths = []
+    targets = []
     for position in positions:
         image, target = dataset[position]
-        truths.append(truth_in_pixels(target))
+        targets.append(target)
         amount = amount_of(image)
         for shape in shapes:
             found[shape].append(find_blobs(amount, *shape))
+    truths = truths_in_pixels(targets)
     metric, empty = DetectionRecord(), truths[0]["boxes"][:0]
     nothing = {"boxes": empty, "scores": empty[:, 0], "labels": truths[0]["labels"][:0]}
     metric.update([nothing] * len(truths), truths, positions)

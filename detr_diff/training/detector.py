@@ -15,7 +15,7 @@ from detr_diff.data.batch import Batch, Contents, Samples, contents
 from detr_diff.data.diff import Comparison
 from detr_diff.data.pixels import batched
 from detr_diff.data.sampler import seed_for
-from detr_diff.data.truth import truth_in_pixels
+from detr_diff.data.truth import truths_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
@@ -271,10 +271,10 @@ class Detector(LightningModule):
     def _evaluate(self, batch: Batch) -> Predictions:
         output = self._output(self.evaluated, batch, labels=self.labels(batch))
         self.losses.update(output.loss_dict, contents(batch))
-        predictions = self._predictions(output, batch)
+        predictions, truths = self._predictions(output, batch), truths_in_pixels(batch.targets)
         counted = [
-            (prediction, truth_in_pixels(target), int(target["index"]))
-            for prediction, target in zip(predictions, batch.targets, strict=True)
+            (prediction, truth, int(target["index"]))
+            for prediction, truth, target in zip(predictions, truths, batch.targets, strict=True)
             if not target["padding"]
         ]
         if counted:

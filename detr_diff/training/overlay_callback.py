@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detr_diff.data.batch import Batch
 from detr_diff.data.dataset import MovedObjectDataset
-from detr_diff.data.truth import truth_in_pixels
+from detr_diff.data.truth import truths_in_pixels
 from detr_diff.evaluation.overlays import above, best_and_worst, draw, errors, file_name, write
 from detr_diff.training.place_callback import with_links
 
@@ -86,10 +86,10 @@ class OverlayCallback(Callback):
         self._show(trainer, pl_module, dataset, shown_there, "test/worst")
 
     def _keep(self, outputs: Any, batch: Batch) -> None:
-        for prediction, target in zip(outputs, batch.targets, strict=True):
-            if target["padding"]:
-                continue
-            self.found.append((int(target["index"]), prediction, truth_in_pixels(target)))
+        truths = truths_in_pixels(batch.targets)
+        for prediction, target, truth in zip(outputs, batch.targets, truths, strict=True):
+            if not target["padding"]:
+                self.found.append((int(target["index"]), prediction, truth))
 
     def _wandb(self, trainer: Trainer) -> WandbLogger | None:
         return next((one for one in trainer.loggers if isinstance(one, WandbLogger)), None)

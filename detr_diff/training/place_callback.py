@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detr_diff.data.batch import Batch
 from detr_diff.data.dataset import MovedObjectDataset
-from detr_diff.data.truth import truth_in_pixels
+from detr_diff.data.truth import truths_in_pixels
 from detr_diff.evaluation.linking import NONE, link
 from detr_diff.evaluation.overlays import above
 from detr_diff.evaluation.place_metrics import PlaceMetrics
@@ -37,10 +37,11 @@ class PlaceCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        for prediction, target in zip(outputs, batch.targets, strict=True):
+        truths = truths_in_pixels(batch.targets)
+        for prediction, target, truth in zip(outputs, batch.targets, truths, strict=True):
             if not target["padding"]:
                 unlinked = torch.full_like(prediction["labels"], NONE)
-                self.metrics.update(prediction, truth_in_pixels(target), unlinked)
+                self.metrics.update(prediction, truth, unlinked)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log("val/place_accuracy", self.metrics.compute()["place_accuracy"])
@@ -58,12 +59,13 @@ class PlaceCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         loader: Any = trainer.test_dataloaders
-        for prediction, target in zip(outputs, batch.targets, strict=True):
+        truths = truths_in_pixels(batch.targets)
+        for prediction, target, truth in zip(outputs, batch.targets, truths, strict=True):
             if not target["padding"]:
                 shown = with_links(
                     above(prediction, pl_module.threshold), loader.dataset, int(target["index"])
                 )
-                self.metrics.update(shown, truth_in_pixels(target), shown["links"])
+                self.metrics.update(shown, truth, shown["links"])
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log_dict({f"test/{key}": value for key, value in self.metrics.compute().items()})

@@ -18,7 +18,7 @@ from transformers.utils import import_utils
 
 from detr_diff.data.batch import Batch, Packed, Samples
 from detr_diff.data.diff import Comparison
-from detr_diff.data.truth import truth_in_pixels
+from detr_diff.data.truth import truths_in_pixels
 from detr_diff.evaluation.detection_record import DetectionRecord
 from detr_diff.model.load import load_model
 from detr_diff.model.place_labels import PlaceLabels
@@ -142,7 +142,7 @@ def test_a_prediction_waits_for_nothing(name: str, monkeypatch: pytest.MonkeyPat
         detector.metrics.reset()
         output = detector._output(detector.detr.eval(), batch)
         predictions = detector._predictions(output, batch)
-        truths = [truth_in_pixels(target) for target in batch.targets]
+        truths = truths_in_pixels(batch.targets)
         detector.metrics.update(predictions, truths, [0, 1])
         assert all(kept[-1].device.type == "cuda" for kept in vars_of(detector.metrics.record))
 

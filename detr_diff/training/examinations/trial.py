@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detr_diff.data.batch import Samples
-from detr_diff.data.truth import truth_in_pixels
+from detr_diff.data.truth import truths_in_pixels
 from detr_diff.evaluation.detection_metrics import DetectionMetrics
 from detr_diff.model.blocks import let_learn, parameter_groups
 from detr_diff.model.selection import ParameterNames
@@ -111,7 +111,7 @@ class Trial:
         metrics = DetectionMetrics(self.detector.names)
         found = self.detector.predict_step(self.batch, 0)
         predictions = [{key: value.cpu() for key, value in prediction.items()} for prediction in found]
-        truths = [truth_in_pixels({k: v.cpu() for k, v in target.items()}) for target in self.batch.targets]
+        truths = truths_in_pixels([{k: v.cpu() for k, v in target.items()} for target in self.batch.targets])
         metrics.update(predictions, truths, list(range(len(truths))))
         return float(metrics.compute()[0]["map_50"])
 
