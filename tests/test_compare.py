@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from detr_diff.evaluation.contender import PAIR_ERRORS, RECORD, read_contender
 from detr_diff.verbs import compare
+from tests.conftest import shell
 from tests.evaluation.contenders import contender, planted, some_pairs, write
 
 QUICK = "bootstrap=100"
@@ -192,3 +194,15 @@ def test_a_baseline_has_no_learning_curves(runs: Path) -> None:
         curves[name] = compare._with_run(read_contender(folder, name)).curves
     assert set(curves["x"]) == {"train/loss", "val/map_50"}
     assert curves["blobs"] == {}
+
+
+def test_what_is_not_defined_is_no_number(runs: Path) -> None:
+    """Of pairs in which nothing moved, and nothing was predicted."""
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    silent = [{**nothing, "scores": torch.zeros(0)}] * 10
+    for name in ("one", "two"):
+        write(runs / name, contender(name, silent, [nothing] * 10), "test/")
+    result = shell(["compare", "runs=[one,two]", "out=still"], runs)
+    assert result.returncode == 0, result.stderr
+    assert "nan" not in result.stdout.lower()
+    assert "F1 is not defined on these pairs." in result.stdout

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -328,6 +329,9 @@ def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:
     assert told in said["all"]
     assert f"frame pairs: {learnt} train, " in said["all"]
     assert "learnt" not in said["test"]
+    shutil.copytree(root, tmp_path / "copied")
+    result = shell([*words, "data.root=copied", "out=copied_result"], tmp_path)
+    assert "another folder than in training: which of these pairs were learnt is not known" in result.stderr
 
 
 def test_pairs_that_a_baseline_is_tuned_on_are_told(data_root: Path, tmp_path: Path) -> None:
@@ -365,3 +369,37 @@ def test_what_a_profiler_found_is_shown(run_dir: Path, tmp_path: Path) -> None:
     result = shell([*words, "+trainer.limit_test_batches=0"], tmp_path)
     assert result.returncode == 2
     assert "trainer.limit_test_batches=0: without a test there are no final figures" in result.stderr
+
+
+def test_pairs_are_counted_that_were_judged(run_dir: Path, tmp_path: Path) -> None:
+    words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt", "trainer.enable_progress_bar=false"]
+    words += ["overlays=0", "split=train", "data.batch_size=4", "+trainer.limit_test_batches=1", "out=some"]
+    result = shell(words, tmp_path)
+    assert result.returncode == 0, result.stderr
+    facts = json.loads((tmp_path / "some/evaluation.json").read_text())
+    assert (facts["pairs"], facts["learnt_pairs"]) == (4, 4)
+    assert "train: 4 pairs" in result.stdout
+    assert "<dt>pairs</dt><dd>4</dd>" in (tmp_path / "some/report/index.html").read_text()
+
+
+@pytest.mark.parametrize("part", ["class", "box"])
+def test_predictions_that_are_no_numbers_are_told(
+    part: str, run_dir: Path, data_root: Path, tmp_path: Path
+) -> None:
+    checkpoint = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
+    head = re.compile(r"class_labels_classifier|class_embed" if part == "class" else "bbox")
+    broken = [value for name, value in checkpoint["state_dict"].items() if head.search(name)]
+    assert broken
+    for value in broken:
+        value.fill_(torch.nan)
+    torch.save(checkpoint, tmp_path / "broken.ckpt")
+    shown = ["ckpt_path=broken.ckpt", f"data.root={data_root}", "trainer.enable_progress_bar=false"]
+    told = "of 30 images the model predicts scores or boxes that are no numbers"
+    for words in (["evaluate", "out=judged"], ["predict", "out=found", "threshold=0"]):
+        result = shell([*words, *shown], tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert f"in 30 {told}" in result.stderr
+    assert json.loads((tmp_path / "judged/evaluation.json").read_text())["test/map"] == 0.0
+    assert all(
+        pair["objects"] == [] for pair in json.loads((tmp_path / "found/predictions.json").read_text())
+    )

@@ -17,13 +17,16 @@ def truths_in_pixels(targets: Sequence[Mapping[str, Tensor]]) -> list[dict[str, 
     """
     if not targets:
         return []
-    counts = torch.tensor([len(target["boxes"]) for target in targets])
+    counts = [len(target["boxes"]) for target in targets]
     own = torch.cat([target["boxes"] for target in targets])
     sizes = torch.stack([target["size"] for target in targets]).to(own.dtype)
-    scales = sizes.flip(1).repeat(1, 2).repeat_interleave(counts.to(sizes.device), dim=0)
+    scales = sizes.flip(1).repeat(1, 2)
+    # Told how many that are, nobody waits for the sum.
+    rows = torch.tensor(counts, device=sizes.device)
+    scales = scales.repeat_interleave(rows, dim=0, output_size=len(own))
     boxes = box_convert(own, "cxcywh", "xyxy") * scales.to(own.device, non_blocking=True)
     return [
         {"boxes": corners, "labels": target["class_labels"]}
         | {key: target[key] for key in ("places", "objects") if key in target}
-        for corners, target in zip(boxes.split(counts.tolist()), targets, strict=True)
+        for corners, target in zip(boxes.split(counts), targets, strict=True)
     ]

@@ -53,7 +53,7 @@ class Contest:
         headlines = [Headline(run.record, run.classes, run.threshold, {}) for run in runs]
         values = [{key: float(value[0]) for key, value in one.values().items()} for one in headlines]
         drawn = [one.resampled(units, resamples, seed) for one in headlines]
-        intervals = [one.intervals_of(own) for one, own in zip(headlines, drawn, strict=True)]
+        intervals = [one.intervals_of(units, own) for one, own in zip(headlines, drawn, strict=True)]
         differences: list[dict[str, Difference]] = [{}]
         for figures, own in zip(values[1:], drawn[1:], strict=True):
             pairs = {key: (values[0][key], value, drawn[0][key], own[key]) for key, value in figures.items()}

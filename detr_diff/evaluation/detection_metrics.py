@@ -14,7 +14,7 @@ from detr_diff.evaluation.matching import match
 from detr_diff.evaluation.object_size import COCO_SIZES, with_any
 from detr_diff.evaluation.overlap import overlaps
 from detr_diff.evaluation.record import MOST, Record
-from detr_diff.evaluation.score_sweep import Sweep, score_sweep
+from detr_diff.evaluation.score_sweep import Sweep, score_sweep, undefined, with_total
 
 
 class DetectionMetrics(nn.Module):
@@ -66,8 +66,8 @@ def figures(
 
     Returns:
         Flat figures (map, map_50, ..., score_threshold, precision, recall, f1, and some of them with
-        /<class> for each class) and the sweep. What is undefined, as AP and recall of a class without
-        objects, is nan.
+        /<class> for each class) and the sweep. What is undefined, as AP and recall without objects, is
+        nan.
     """
     record = record.best(MOST)
     matches = match(record, overlaps(record), sizes=with_any(COCO_SIZES))
@@ -78,14 +78,12 @@ def figures(
     for count in (1, 10):
         found[f"mar_{count}"] = float(mean(recall_of_best(matches, len(names), count)[:1])[0])
     found["score_threshold"] = threshold
+    objects = with_total(np.bincount(record.object_labels, minlength=len(names)))
+    made = with_total(np.bincount(record.above(threshold).labels, minlength=len(names)))
+    missing = undefined(made, objects)
     for row, name in enumerate(["", *names]):
-        for key, value in zip(("precision", "recall", "f1"), sweep.at(threshold, row=row), strict=True):
-            found[f"{key}/{name}" if row else key] = value
-    objects = np.bincount(record.object_labels, minlength=len(names))
-    made = np.bincount(record.above(threshold).labels, minlength=len(names))
-    for row, name in enumerate(names):
-        undefined = () if objects[row] else ("recall",) if made[row] else ("precision", "recall", "f1")
-        found |= {f"{key}/{name}": math.nan for key in undefined}
+        for key, value in zip(missing, sweep.at(threshold, row=row), strict=True):
+            found[f"{key}/{name}" if row else key] = math.nan if missing[key][row] else value
     return found, sweep
 
 

@@ -1,5 +1,6 @@
 """DetectionRecord, the metric that collects what all figures are made from."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,12 +11,19 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from detr_diff.evaluation.record import Record, ranges
 
+log = logging.getLogger(__name__)
+NO_NUMBERS = (
+    "in %d of %d images the model predicts scores or boxes that are no numbers, which are left out: "
+    "are its weights whole?"
+)
+
 
 class DetectionRecord(Metric):
     """Collects predictions and true boxes; several processes put theirs together.
 
     The result does not depend on how the images were dealt out: they are sorted by position, and
     an image that two processes were given counts once. A score below 0 says that there is no prediction.
+    What is no number is left out, and said.
     """
 
     full_state_update = False
@@ -85,7 +93,11 @@ class DetectionRecord(Metric):
         starts, counts = starts[chosen], columns["counts"][chosen]
         image, object_image = (np.repeat(np.arange(len(images)), counts[:, kind]) for kind in (0, 1))
         rows, object_rows = (ranges(starts[:, kind], counts[:, kind]) for kind in (0, 1))
-        shown = columns["scores"][rows] >= 0
+        shown = ~(columns["scores"][rows] < 0)
+        numbers = np.isfinite(columns["scores"][rows]) & np.isfinite(columns["boxes"][rows]).all(axis=1)
+        if lost := len(np.unique(image[shown & ~numbers])):
+            log.warning(NO_NUMBERS, lost, len(images))
+        shown &= numbers
         rows, image = rows[shown], image[shown]
         rows = rows[np.lexsort((-columns["scores"][rows], image))]
         return Record(

@@ -11,7 +11,14 @@ from detr_diff.evaluation.matching import Matches, match
 from detr_diff.evaluation.object_size import COCO_SIZES, Sizes, thirds, with_any
 from detr_diff.evaluation.overlap import overlaps
 from detr_diff.evaluation.record import MOST, Floats, Ints, Record
-from detr_diff.evaluation.score_sweep import SCORE_THRESHOLDS, best_column, column, counts_by_score, rates
+from detr_diff.evaluation.score_sweep import (
+    SCORE_THRESHOLDS,
+    best_column,
+    column,
+    counts_by_score,
+    rates,
+    undefined,
+)
 from detr_diff.evaluation.still_pairs import still_pairs
 
 ANY_CLASS = "any_class"
@@ -63,7 +70,7 @@ class Headline:
 
     def intervals(self, units: Units, resamples: int, seed: int) -> dict[str, Interval]:
         """95 % intervals of the headline numbers."""
-        return self.intervals_of(self.resampled(units, resamples, seed))
+        return self.intervals_of(units, self.resampled(units, resamples, seed))
 
     def resampled(self, units: Units, resamples: int, seed: int) -> dict[str, Floats]:
         """All headline numbers in each resample, [resamples] each."""
@@ -71,10 +78,10 @@ class Headline:
         parts = [self.values(draw(units, seed, own)) for own in chunks(resamples, size)]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-    def intervals_of(self, resampled: dict[str, Floats]) -> dict[str, Interval]:
-        """95 % intervals from what `resampled` gave."""
+    def intervals_of(self, units: Units, resampled: dict[str, Floats]) -> dict[str, Interval]:
+        """95 % intervals from what `resampled` gave for these units."""
         found = {key: interval(values) for key, values in resampled.items()}
-        return found | self.still_pairs.exact_intervals()
+        return found | self.still_pairs.exact_intervals(units)
 
     def _averages(self, weights: Ints) -> dict[str, Floats]:
         values = averages(self.matches, len(self.names), weights).figures(self.names, self.sizes)
@@ -83,13 +90,17 @@ class Headline:
 
     def _rates(self, weights: Ints) -> dict[str, Floats]:
         values = {}
-        for end, (hits, made, objects) in self._counts.items():
-            precision, recall, f1 = rates(weights @ hits, weights @ made, (weights @ objects)[:, None])
-            for key, sweep in (("precision", precision), ("recall", recall), ("f1", f1)):
-                values[f"{key}{end}"] = sweep[:, self.column]
+        for end, counted in self._counts.items():
+            hits, made, objects = (weights @ counts for counts in counted)
+            missing = undefined(made[:, self.column], objects)
+            sweeps = rates(hits, made, objects[:, None])
+            for key, sweep in zip(missing, sweeps, strict=True):
+                values[f"{key}{end}"] = np.where(missing[key], np.nan, sweep[:, self.column])
             if not end:
-                values["best_threshold"] = np.array(SCORE_THRESHOLDS)[best_column(f1)]
-                values["best_f1"] = f1.max(axis=1)
+                f1, empty = sweeps[2], objects == 0
+                best = np.array(SCORE_THRESHOLDS)[best_column(f1)]
+                values["best_threshold"] = np.where(empty, np.nan, best)
+                values["best_f1"] = np.where(empty, np.nan, f1.max(axis=1))
         return values
 
 

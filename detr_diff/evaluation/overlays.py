@@ -23,8 +23,8 @@ LONGEST = 200  # bytes of the name of a file
 
 
 def above(prediction: dict[str, Tensor], threshold: float) -> dict[str, Tensor]:
-    """The predictions with at least that score."""
-    kept = prediction["scores"] >= threshold
+    """The predictions with at least that score, as far as they are numbers."""
+    kept = (prediction["scores"] >= threshold) & prediction["boxes"].isfinite().all(1)
     return {key: value[kept] for key, value in prediction.items()}
 
 

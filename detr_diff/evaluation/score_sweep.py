@@ -70,6 +70,16 @@ def rates(hits: Ints | Floats, made: Ints | Floats, objects: Ints | Floats) -> t
     )
 
 
+def undefined(made: Ints | Floats, objects: Ints | Floats) -> dict[str, Mask]:
+    """Where numbers of predictions and objects leave a rate without a meaning.
+
+    Without objects there is nothing to recall; without predictions either, a model is right that
+    says nothing, and no rate of it is 0.
+    """
+    nothing = (made == 0) & (objects == 0)
+    return {"precision": nothing, "recall": objects == 0, "f1": nothing}
+
+
 def score_sweep(matches: Matches, num_classes: int) -> Sweep:
     """The sweep of all predictions, at the IoU thresholds of the grid."""
     record = matches.record
@@ -82,7 +92,7 @@ def score_sweep(matches: Matches, num_classes: int) -> Sweep:
     )
     made = counts_by_score(record.labels, np.ones(len(record.labels), np.bool_), record.scores, num_classes)
     objects = np.bincount(record.object_labels, minlength=num_classes)
-    return Sweep(*rates(_with_total(hits), _with_total(made)[:, None], _with_total(objects)[:, None, None]))
+    return Sweep(*rates(with_total(hits), with_total(made)[:, None], with_total(objects)[:, None, None]))
 
 
 def counts_by_score(groups: Ints, chosen: Mask, scores: Floats, number: int) -> Ints:
@@ -105,5 +115,6 @@ def counts_by_score(groups: Ints, chosen: Mask, scores: Floats, number: int) -> 
     return counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
 
 
-def _with_total(counts: Ints) -> Ints:
+def with_total(counts: Ints) -> Ints:
+    """Counts of classes [C, ...] with that of all in front, [1 + C, ...]."""
     return np.concatenate([counts.sum(axis=0, keepdims=True), counts])

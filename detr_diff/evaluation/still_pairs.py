@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from detr_diff.evaluation.bootstrap import LEVEL, Interval
+from detr_diff.evaluation.bootstrap import LEVEL, Interval, Units
 from detr_diff.evaluation.record import Floats, Ints, Record
 
 
@@ -30,20 +30,21 @@ class StillPairs(NamedTuple):
         """Predictions in a still pair, [B, N] to [B]; nan without still pairs."""
         return _share(weights @ self.predictions, weights @ self.still)
 
-    def exact_intervals(self) -> dict[str, Interval]:
+    def exact_intervals(self, units: Units) -> dict[str, Interval]:
         """Intervals where all still pairs, or none, have a false alarm: there the bootstrap sees no doubt.
 
         Clopper and Pearson 1934 for the rate; Garwood 1936 for the number in a pair when it is 0. Both
-        take the pairs as independent.
+        are of independent units: a camera that always alarms is one, however many pairs it has.
         """
-        still, alarmed = int(self.still.sum()), int(self.alarmed.sum())
+        number = len(np.unique(units.of_image[self.still == 1]))
+        never, always = not self.alarmed.any(), bool((self.alarmed == self.still).all())
         found: dict[str, Interval] = {}
-        if still and alarmed in (0, still):
-            low, high = stats.binomtest(alarmed, still).proportion_ci(LEVEL)
+        if number and (never or always):
+            low, high = stats.binomtest(0 if never else number, number).proportion_ci(LEVEL)
             found["false_positive_rate"] = (float(low), float(high))
-        if still and not alarmed:
+        if number and never:
             most = float(stats.chi2.ppf((1 + LEVEL) / 2, 2)) / 2
-            found["false_positives_per_still_pair"] = (0.0, most / still)
+            found["false_positives_per_still_pair"] = (0.0, most / number)
         return found
 
 

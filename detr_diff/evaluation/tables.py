@@ -61,6 +61,11 @@ def by_topic(figures: Mapping[str, float], analysis: Analysis, title: str) -> di
     }
 
 
+def at_score(what: str, threshold: float) -> str:
+    """What a figure is, with the score threshold as a number."""
+    return what.replace("the score threshold", f"score {threshold:.2f}")
+
+
 def _headline(figures: Mapping[str, float], one_class: bool, title: str, analysis: Analysis) -> Table:
     table = Table("figure", "value", title=title)
     if analysis.intervals:
@@ -74,7 +79,7 @@ def _headline(figures: Mapping[str, float], one_class: bool, title: str, analysi
     for key, what in shown.items():
         if one_class and key.endswith(ANY_CLASS):
             continue
-        what = what.replace("the score threshold", f"score {figures['score_threshold']:.2f}")
+        what = at_score(what, figures["score_threshold"])
         if "still pair" in what:
             what = f"{what} ({analysis.still_pairs} pairs)"
         between = [_interval(analysis, key)] if analysis.intervals else []

@@ -39,7 +39,7 @@ def best_first(
         chosen, labels = places // classes, places % classes
     scale = sizes.flip(1).repeat(1, 2).to(boxes.device, non_blocking=True)
     corners = box_convert(boxes, "cxcywh", "xyxy").gather(1, chosen[..., None].expand(-1, -1, 4))
-    scores = scores.masked_fill(~(scores > 0), NOTHING)  # as a comparison leaves out what is no number
+    scores = scores.masked_fill(scores <= 0, NOTHING)  # what is no number stays, to be told
     columns = {"scores": scores, "labels": labels, "boxes": corners * scale[:, None]}
     result = [{key: column[image] for key, column in columns.items()} for image in range(len(logits))]
     if place_labels is not None:

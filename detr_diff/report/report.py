@@ -10,7 +10,7 @@ from detr_diff.evaluation.headline import Headline
 from detr_diff.evaluation.object_size import THIRDS
 from detr_diff.evaluation.record import MOST
 from detr_diff.evaluation.score_sweep import column
-from detr_diff.evaluation.tables import HEADLINE, by_topic
+from detr_diff.evaluation.tables import HEADLINE, at_score, by_topic
 from detr_diff.report.gallery import chosen_pairs, gallery
 from detr_diff.report.html import render_page
 from detr_diff.report.learning import learning_curves, stage_tables, transfer_table
@@ -74,6 +74,7 @@ def write_report(out: Path, results: Results, subject: dict[str, str], run_dir: 
     context = {
         "subject": subject,
         "cards": _cards(results),
+        "caution": results.analysis.units.caution if results.analysis.intervals else None,
         "tables": {name: PlainTable.of(table) for name, table in tables.items()},
         "confusion": results.analysis.confusion,
         "stages": [] if run_dir is None else stage_tables(run_dir),
@@ -95,7 +96,8 @@ def _cards(results: Results) -> list[dict[str, Any]]:
             continue
         low, high = results.analysis.intervals.get(key, (math.nan, math.nan))
         between = None if math.isnan(low) else f"{low:.3f} to {high:.3f}"
-        cards.append({"name": name, "value": f"{value:.3f}", "interval": between, "what": HEADLINE[key]})
+        what = at_score(HEADLINE[key], results.threshold)
+        cards.append({"name": name, "value": f"{value:.3f}", "interval": between, "what": what})
     return cards
 
 

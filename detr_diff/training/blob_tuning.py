@@ -50,13 +50,13 @@ class Tuned:
         blobs: The detector.
         threshold: Score threshold of best F1 on the tuning pairs if the class did not matter.
         map_50: AP50 there if the class did not matter.
-        pairs: Number of tuning pairs.
+        pairs: Names of the tuning pairs.
     """
 
     blobs: ThresholdBlobs
     threshold: float
     map_50: float
-    pairs: int
+    pairs: tuple[str, ...]
 
 
 def tune(
@@ -105,7 +105,8 @@ def tune(
     blobs = ThresholdBlobs(*chosen, half=half, label=label)
     scored = record.any_class()._replace(scores=blobs.score(record.scores))
     threshold = figures(scored, ["any"])[1].best_threshold()
-    return Tuned(blobs, threshold, values[chosen], len(positions))
+    pairs = tuple(dataset.pairs[position].pair.name for position in positions)
+    return Tuned(blobs, threshold, values[chosen], pairs)
 
 
 def _choose(values: Mapping[Numbers, float]) -> Numbers:

@@ -95,7 +95,7 @@ class Robustness:
                     figures["test/map_50"],
                     figures["test/map"],
                     figures["test/f1"],
-                    len(pairs),
+                    len(model.metrics.record.compute().images),
                 )
                 log.info("%s %g, registration %s: AP50 %.3f", row.disturbance, row.level, method, row.map_50)
                 if not disturbing.level:

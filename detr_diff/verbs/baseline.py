@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 def build_baseline(
     settings: DictConfig, names: list[str] | None, trained: dict[str, Any], registration: Registration
-) -> tuple[Baseline, MovedObjectDataModule, dict[str, Any]]:
-    """A baseline, the data that it is evaluated on and what is to be known about it.
+) -> tuple[Baseline, MovedObjectDataModule, dict[str, Any], set[str]]:
+    """A baseline, the data that it is evaluated on, what is to be said of it, and the pairs it is tuned on.
 
     Args:
         settings: See conf/evaluate.yaml; `model` names the baseline.
@@ -48,7 +48,7 @@ def build_baseline(
     if kind is BaselineName.oracle:
         _require_folder(Path(data.settings.root), model["places"])
         facts = {"baseline": str(kind), "places": model["places"]}
-        return _oracle(model, pairs, data, settings), data, {"model": facts}
+        return _oracle(model, pairs, data, settings), data, {"model": facts}, set()
     _require_numbers(model)
     source = "train" if len(data.datasets["train"]) else "val"
     data.require(source)
@@ -58,10 +58,9 @@ def build_baseline(
     facts = {"baseline": str(kind), **asdict(tuned.blobs), "class": data.names[tuned.blobs.label]}
     del facts["label"]
     chosen = ", ".join(f"{key}={facts[key]:g}" for key in CHOICES)
-    pairs_used = f"{tuned.pairs} pairs of {source}"
+    pairs_used = f"{len(tuned.pairs)} pairs of {source}"
     log.info("threshold_blobs: %s (AP50 of any class %.3f on %s)", chosen, tuned.map_50, pairs_used)
-    learnt = {"learnt_pairs": tuned.pairs} if settings.split in ("all", source) else {}
-    return Baseline(data.names, tuned.blobs, tuned.threshold), data, {"model": facts, **learnt}
+    return Baseline(data.names, tuned.blobs, tuned.threshold), data, {"model": facts}, set(tuned.pairs)
 
 
 def _oracle(

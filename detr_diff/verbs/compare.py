@@ -1,6 +1,7 @@
 """`detr-diff compare`: several runs on the pairs that all of them were evaluated on."""
 
 import csv
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from yaml import YAMLError
 
 from detr_diff.data.new_folder import new_folder, require_new
 from detr_diff.errors import SettingError, UserError
+from detr_diff.evaluation.bootstrap import Interval
 from detr_diff.evaluation.contender import RECORD, Contender, read_contender
 from detr_diff.evaluation.contest import JUDGED, Contest, p_text
 from detr_diff.evaluation.contest_figure import CURVES, draw_contest
@@ -183,7 +185,7 @@ def _figures(contest: Contest) -> Table:
     if units.caution:
         table.caption += f"; probably too narrow: {units.caution}"
     for one, values, between in zip(contest.contenders, contest.values, contest.intervals, strict=True):
-        cells = [f"{values[key]:.3f} ({between[key][0]:.3f} to {between[key][1]:.3f})" for key in JUDGED]
+        cells = [_cell(values[key], between[key]) for key in JUDGED]
         table.add_row(one.name, f"{one.threshold:.2f}", *cells)
     return table
 
@@ -197,9 +199,18 @@ def _differences(contest: Contest) -> Table:
         for key, name in JUDGED.items():
             value, (low, high), p, effect = contest.differences[number][key]
             corrected = [p_text(contest.corrected[number][key])] if many else []
-            between = f"{low:+.3f} to {high:+.3f}"
-            table.add_row(one.name, name, f"{value:+.3f}", between, p_text(p), *corrected, f"{effect:+.2f}")
+            told = ["-"] * 4
+            if not math.isnan(value):
+                told = [f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}", p_text(p), f"{effect:+.2f}"]
+            table.add_row(one.name, name, *told[:3], *corrected, told[3])
     return table
+
+
+def _cell(value: float, between: Interval) -> str:
+    if math.isnan(value):
+        return "-"
+    low, high = between
+    return f"{value:.3f}" if math.isnan(low) else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _write_csv(path: Path, contest: Contest, differing: Mapping[str, Sequence[str]]) -> None:

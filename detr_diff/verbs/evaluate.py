@@ -42,6 +42,13 @@ log = logging.getLogger(__name__)
 # What divides the data; where all of it is as in training, it is known which pairs were learnt.
 DIVISION = ("pairs", "labels", "scene", "split_by", "split_seed", "val", "test", "subset")
 
+# What an evaluation says of known pairs, and how they are known.
+KNOWN = {
+    "learnt_pairs": "that the checkpoint has learnt",
+    "validation_pairs": "by which the checkpoint was chosen",
+}
+Known = dict[str, set[str]]  # key to the names of those pairs
+
 
 def run(settings: DictConfig) -> int:
     """Evaluate and write evaluation.json, its tables beside it, record.npz, overlays/ and report/.
@@ -51,16 +58,17 @@ def run(settings: DictConfig) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     prepare_process()
     robustness = _robustness(settings) if settings.robustness else None
-    model, data, facts, trained = _model(settings)
+    model, data, facts, trained, known = _model(settings)
     out = Path(settings.out).expanduser() if settings.out else _out(settings, data)
     if (out / "evaluation.json").exists():
         raise _exists(out)
     data.setup()
     data.require(settings.split)
     if isinstance(model, Detector):
-        for key, (number, what) in _known(model, data, trained, settings.split).items():
-            facts[key], pairs = number, len(data.datasets[settings.split])
-            log.warning("%d of these %d pairs are those %s: split=test is fair", number, pairs, what)
+        known = _known(model, data, trained, settings.split)
+        for key, names in known.items():
+            said = "%d of these %d pairs are those %s: split=test is fair"
+            log.warning(said, len(names), len(data.datasets[settings.split]), KNOWN[key])
     callbacks: list[Callback] = [OverlayCallback(out / "overlays", settings.overlays), AlignmentCallback()]
     if isinstance(model, Detector) and model.architecture.places:
         require_places(model, data, settings.split)
@@ -75,7 +83,7 @@ def run(settings: DictConfig) -> int:
         print(render(robustness_table(endured)))
     trainer = build_trainer(plain(settings)["trainer"], out, model, callbacks=callbacks)
     figures = evaluate(trainer, model, data, settings.split)
-    _write_and_show(settings, out, model, data, figures, facts)
+    _write_and_show(settings, out, model, data, figures, facts, known)
     return 0
 
 
@@ -95,17 +103,17 @@ def _robustness(settings: DictConfig) -> Robustness:
 
 def _model(
     settings: DictConfig,
-) -> tuple[Detector | Baseline, MovedObjectDataModule, dict[str, Any], dict[str, Any]]:
-    """What is evaluated on what, what is to be known about it, and how the data of the training were read."""
+) -> tuple[Detector | Baseline, MovedObjectDataModule, dict[str, Any], dict[str, Any], Known]:
+    """What is evaluated on what, what is to be said of it, how its training read the data, known pairs."""
     if settings.model is None:
         detector, trained = load_detector(settings.ckpt_path)
-        return detector, _data(settings, detector, trained), {}, trained
+        return detector, _data(settings, detector, trained), {}, trained, {}
     names, trained, registration = None, {}, Registration.none
     if settings.ckpt_path is not None:
         detector, trained = load_detector(settings.ckpt_path)
         names, registration = detector.names, detector.comparison.registration
-    baseline, data, facts = build_baseline(settings, names, trained, registration)
-    return baseline, data, facts, trained
+    baseline, data, facts, tuned_on = build_baseline(settings, names, trained, registration)
+    return baseline, data, facts, trained, {"learnt_pairs": tuned_on}
 
 
 def _data(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> MovedObjectDataModule:
@@ -153,13 +161,12 @@ def _as_divided(arguments: Mapping[str, Any], trained: Mapping[str, Any]) -> boo
     return same and same_folder(arguments["root"], trained.get("root"))
 
 
-def _known(
-    detector: Detector, data: MovedObjectDataModule, trained: dict[str, Any], split: str
-) -> dict[str, tuple[int, str]]:
-    """How many pairs of a split the training knows, and from what; none in another folder than its own."""
+def _known(detector: Detector, data: MovedObjectDataModule, trained: dict[str, Any], split: str) -> Known:
+    """Which pairs of a split the training knows; in another folder than its own nobody knows."""
     then = data
     if not _as_divided(data.hparams, trained):
         if not same_folder(data.settings.root, trained["root"]):
+            log.info("another folder than in training: which of these pairs were learnt is not known")
             return {}
         log.info("as they were divided in training:")
         fixed = {"cache": "off", "max_objects": None}
@@ -173,11 +180,8 @@ def _known(
         part: {pair.name for pair in then.datasets[part].pairs.frame_pairs()} for part in ("train", "val")
     }
     own = {pair.name for pair in data.datasets[split].pairs.frame_pairs()}
-    found = {
-        "learnt_pairs": (len(names["train"] & own), "that the checkpoint has learnt"),
-        "validation_pairs": (len(names["val"] & own), "by which the checkpoint was chosen"),
-    }
-    return {key: (number, what) for key, (number, what) in found.items() if number}
+    found = {"learnt_pairs": names["train"] & own, "validation_pairs": names["val"] & own}
+    return {key: pairs for key, pairs in found.items() if pairs}
 
 
 def _write_and_show(
@@ -187,24 +191,28 @@ def _write_and_show(
     data: MovedObjectDataModule,
     figures: dict[str, float],
     facts: dict[str, Any],
+    known: Known,
 ) -> None:
     dataset = data.datasets[settings.split]
     results = Results.of(model, dataset, figures, settings.bootstrap, settings.seed)
     results.write(out, model)
+    # Those that were judged: trainer.limit_test_batches may leave some out.
+    judged = set(results.pairs)
+    facts |= {key: number for key, pairs in known.items() if (number := len(pairs & judged))}
     facts |= {
         "split": str(settings.split),
-        "pairs": len(dataset),
+        "pairs": len(judged),
         "data": str(data.settings.root),
         "checkpoint": None if settings.ckpt_path is None else str(settings.ckpt_path),
     }
     name = settings.ckpt_path if settings.model is None else settings.model.baseline
-    title = f"{name} on {data.settings.root}, {settings.split}: {len(dataset)} pairs"
+    title = f"{name} on {data.settings.root}, {settings.split}: {len(judged)} pairs"
     written = f"written to {out}"
     if settings.report:
         subject = {
             "evaluation": out.name,
             "model": str(name),
-            **_subject(data, str(settings.split), len(dataset)),
+            **_subject(data, str(settings.split), len(judged)),
         }
         written = f"report: {write_report(out, results, subject)}\n{written}"
     # After the rest, as it says that the evaluation is complete.

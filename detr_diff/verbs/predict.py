@@ -21,6 +21,7 @@ from detr_diff.data.discovery import discover
 from detr_diff.data.frame_pair import FramePairs
 from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.loading import build_loader, evaluation_batch, worker_count
+from detr_diff.evaluation.detection_record import NO_NUMBERS
 from detr_diff.evaluation.linking import NONE
 from detr_diff.evaluation.overlays import above, draw, file_names, write
 from detr_diff.text import render
@@ -56,8 +57,10 @@ def run(settings: DictConfig) -> int:
     trainer = build_trainer(plain(settings)["trainer"], out, detector)
     batches = trainer.predict(detector, loader)
     assert batches is not None
-    on_host = ({key: value.cpu() for key, value in one.items()} for batch in batches for one in batch)
-    found = [above(prediction, threshold) for prediction in on_host]
+    predicted = [{key: value.cpu() for key, value in one.items()} for batch in batches for one in batch]
+    if lost := sum(not all(one[key].isfinite().all() for key in ("scores", "boxes")) for one in predicted):
+        log.warning(NO_NUMBERS, lost, len(predicted))
+    found = [above(prediction, threshold) for prediction in predicted]
     if detector.architecture.places:
         if any(pair.before is None for pair in pairs.frame_pairs()):
             log.warning("ready diff images: places are predicted but not linked; that needs both frames")

@@ -166,3 +166,45 @@ def test_rates_of_a_class_without_objects_are_not_defined() -> None:
     assert np.isnan(found["recall/bus"])
     assert found["precision/bus"] == found["f1/bus"] == 0.0
     assert not any(np.isnan(found[f"recall/{name}"]) for name in NAMES)
+
+
+def test_resamples_without_objects_say_nothing_of_rates() -> None:
+    """All objects are in one scene of six, and all are found: no resample finds fewer."""
+    box = {"boxes": torch.tensor([[0.0, 0, 20, 20]]), "labels": torch.tensor([0])}
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}
+    truths = [box] * 5 + [nothing] * 25
+    predictions = [{**truth, "scores": torch.ones(len(truth["labels"]))} for truth in truths]
+    units = Units.of([f"scene {index // 5}" for index in range(30)])
+    headline = Headline(record(predictions, truths), NAMES, 0.5)
+    resampled = headline.resampled(units, 200, 0)
+    empty = np.isnan(resampled["map"])
+    assert 0.2 < empty.mean() < 0.5
+    for key in ("precision", "recall", "f1", "f1_any_class", "best_f1", "best_threshold"):
+        np.testing.assert_array_equal(np.isnan(resampled[key]), empty, err_msg=key)
+    intervals = headline.intervals(units, 200, 0)
+    assert {intervals[key] for key in ("map", "precision", "recall", "f1", "best_f1")} == {(1.0, 1.0)}
+
+
+@pytest.mark.parametrize("guessed", [False, True])
+def test_where_nothing_moved_no_rate_is_zero_but_of_a_guess(guessed: bool) -> None:
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}
+    guess = {"boxes": torch.tensor([[0.0, 0, 20, 20]]), "labels": torch.tensor([0]), "scores": torch.ones(1)}
+    silence = {**nothing, "scores": torch.zeros(0)}
+    predictions = [guess if guessed else silence, silence]
+    own = record(predictions, [nothing] * 2)
+    found, _ = figures(own, NAMES, 0.5)
+    values = one(Headline(own, NAMES, 0.5).values())
+    for key in ("precision", "recall", "f1"):
+        expected = 0.0 if guessed and key != "recall" else np.nan
+        assert found[key] == pytest.approx(expected, nan_ok=True)
+        assert values[key] == pytest.approx(expected, nan_ok=True)
+    assert np.isnan(values["best_f1"])
+
+
+def test_a_scene_without_false_alarms_counts_once() -> None:
+    """A camera that always alarms is seen in one scene of twenty, however many pairs it has."""
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}
+    headline = Headline(record([nothing | {"scores": torch.zeros(0)}] * 100, [nothing] * 100), NAMES, 0.5)
+    intervals = headline.intervals(Units.of([f"scene {index // 5}" for index in range(100)]), 20, 0)
+    assert intervals["false_positive_rate"] == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
+    assert intervals["false_positives_per_still_pair"] == (0.0, pytest.approx(-np.log(0.025) / 20))

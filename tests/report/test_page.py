@@ -307,3 +307,20 @@ def test_what_is_not_defined_is_no_zero(browser: Any, tmp_path: Path) -> None:
     assert cells[3] == ["0", "0", "0", "-", "-", "-"]
     assert page.trouble == []
     context.close()
+
+
+def test_where_nothing_moved_no_rate_is_shown(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write_pairs(tmp_path / "data", ["a", "b"], ["thing"], frames=False)
+    predictions = [{**NOTHING, "scores": torch.zeros(0)}] * 2
+    found = results(tmp_path / "data", ["thing"], predictions, [NOTHING, NOTHING], 0.5)
+    context = browser.new_context()
+    page = Opened(context, write_report(tmp_path, found, {"evaluation": "nothing moved"}))
+    assert [page.page.locator(f"#{key}").text_content() for key in ("precision", "recall", "f1")] == ["-"] * 3
+    assert page.page.locator(".heat .note").text_content() == "F1 is not defined: there are no objects."
+    cards = [card.text_content() for card in page.page.locator(".cards .name").all()]
+    assert cards == ["false alarms"]
+    note = page.page.locator("#overview > .note").text_content()
+    assert note.startswith("The 95 % intervals are probably too narrow: no scenes are named")
+    assert page.trouble == []
+    context.close()

@@ -126,7 +126,7 @@ function lineChart(options) {
       marks.append(shape("line", { x1: place, x2: place, y1: FRAME.top, y2: HEIGHT - FRAME.bottom }));
     }
     for (const [place, dotX, dotY] of dots) {
-      if (hidden.has(place)) continue;
+      if (hidden.has(place) || dotX === null || dotY === null) continue;
       marks.append(shape("circle", { class: `color-${place % 9}`, cx: across(x.domain, dotX), cy: up(y.domain, dotY), r: 5 }));
     }
   }

@@ -39,11 +39,7 @@ function thresholdCharts(choose) {
     map.mark(state.iou, state.score);
     body.replaceChildren(...LINES.map((name, line) => {
       const one = found[line];
-      // Of a class without objects they are not defined, as in the figures of the run.
-      const whole = lineRow(line) === 0 || one.objects > 0;
-      const [precision, recall, f1] = [whole || one.made > 0, whole, whole || one.made > 0]
-        .map((defined, k) => fixed(defined ? [one.precision, one.recall, one.f1][k] : null));
-      const cells = [one.objects, one.hits, one.made - one.hits, precision, recall, f1];
+      const cells = [one.objects, one.hits, one.made - one.hits, fixed(one.precision), fixed(one.recall), fixed(one.f1)];
       return element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, String(cell))));
     }));
   };

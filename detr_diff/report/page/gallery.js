@@ -94,7 +94,9 @@ function gallery(state) {
     list.replaceChildren(...items.slice(0, shown).map(card));
     const [one, many] = WORDS_OF_VIEW[wanted.view];
     const all = DATA.pairs.length < DATA.all_pairs ? `; of the ${DATA.all_pairs} pairs ${DATA.pairs.length} are in this page, most of them the worst` : "";
-    status.textContent = `${items.length} ${items.length === 1 ? one : many}${items.length > shown ? `, ${shown} shown` : ""}${all}`;
+    // What is right and wrong in a picture is known for one IoU alone.
+    const at = state.iou ? `; at IoU ${COUNTS.iou[0].toFixed(2)}, whatever is chosen above` : "";
+    status.textContent = `${items.length} ${items.length === 1 ? one : many}${items.length > shown ? `, ${shown} shown` : ""}${all}${at}`;
     more.hidden = items.length <= shown;
     if (byId("viewer").open && opened >= 0) view(Math.min(opened, items.length - 1));
   }

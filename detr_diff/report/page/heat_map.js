@@ -32,14 +32,15 @@ function heatMap(choose) {
   let best = null;
   const note = element("p", { class: "note" });
   function paint() {
-    best = { value: -1 };
+    best = { value: null };
     cells.forEach((line, iou) => line.forEach((cell, score) => {
       const found = value(iou, score);
-      if (found > best.value) best = { value: found, iou, score };
-      cell.setAttribute("fill", colour(found));
+      if (found !== null && found > (best.value ?? -1)) best = { value: found, iou, score };
+      cell.setAttribute("fill", found === null ? "none" : colour(found));
     }));
     const name = figure.selectedOptions[0].textContent;
-    note.textContent = `Largest ${name}: ${fixed(best.value)} at IoU ${COUNTS.iou[best.iou].toFixed(2)}, score ${COUNTS.score[best.score].toFixed(2)}.`;
+    note.textContent = best.value === null ? `${name} is not defined: there are no objects.`
+      : `Largest ${name}: ${fixed(best.value)} at IoU ${COUNTS.iou[best.iou].toFixed(2)}, score ${COUNTS.score[best.score].toFixed(2)}.`;
     drawing.setAttribute("aria-label", `${name} over IoU and score threshold, ${of.selectedOptions[0].textContent}. ${note.textContent}`);
     const fresh = readable();
     byHand.replaceWith(fresh);

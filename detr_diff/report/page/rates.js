@@ -7,7 +7,7 @@ const BOX = { x0: 0, y0: 1, x1: 2, y1: 3, label: 4, score: 5, kind: 6, found: 5,
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-// Row 0 is over all classes together, row k + 1 is class k.
+// Row 0 is over all classes together, row k + 1 is class k. What is not defined is null, as in the figures of the run.
 function rates(row, iou, score) {
   const of = (columns) => (row === 0 ? sum(columns) : columns[row - 1]);
   const hits = of(COUNTS.hits.map((column) => column[iou][score]));
@@ -15,9 +15,9 @@ function rates(row, iou, score) {
   const objects = of(COUNTS.objects);
   return {
     hits, made, objects,
-    precision: hits / Math.max(made, 1),
-    recall: hits / Math.max(objects, 1),
-    f1: (2 * hits) / Math.max(made + objects, 1),
+    precision: made + objects ? hits / Math.max(made, 1) : null,
+    recall: objects ? hits / objects : null,
+    f1: made + objects ? (2 * hits) / (made + objects) : null,
   };
 }
 
