@@ -179,7 +179,7 @@ def _unknown_setting(verb: str, parsed: Sequence[Override], error: Exception) ->
         if section.startswith("stages.") and section in stages and last in OF_STAGE:
             return f"{override.input_line}: the stage does not say it yet; +{override.input_line} adds it"
         adding = f" +{key}=... passes it on to a library" if key.startswith(PASSED_ON) else ""
-        return f"{key}: unknown setting, {_nearest_key(key, [*known, *groups])}{adding}"
+        return f"{key}: unknown setting, {_nearest_key(key, [*dict.fromkeys([*known, *groups])])}{adding}"
     for override in parsed:
         if isinstance(override.value(), dict) and not override.is_add():
             key = override.key_or_group
@@ -192,7 +192,8 @@ def _unknown_setting(verb: str, parsed: Sequence[Override], error: Exception) ->
 
 def _known(verb: str, parsed: Sequence[Override]) -> Iterator[str]:
     """Every key that there is with the chosen group files."""
-    groups = [o.input_line for o in parsed if (CONF / o.key_or_group).is_dir()]
+    kept = [o for o in parsed if (CONF / o.key_or_group).is_dir() or o.key_or_group == "hydra.searchpath"]
+    groups = [override.input_line for override in kept]
     settings = hydra.compose(verb, overrides=[str(line) for line in groups])
 
     def walk(node: Any, prefix: str) -> Iterator[str]:

@@ -54,6 +54,13 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
             f"{folder} exists and is never overwritten: choose another run_name=..., "
             "or go on with resume=true"
         )
+    alone = has_results(folder, jobs=False)
+    if sweep and alone:
+        raise SettingError(f"run_name={settings.run_name}: {folder} is a run, which holds no others")
+    if not sweep and not alone and has_results(folder):
+        raise SettingError(
+            f"run_name={settings.run_name}: {folder} is a sweep, which --multirun goes on with"
+        )
     for above in folder.parents:
         if Path(settings.runs) in above.parents and has_results(above, jobs=False):
             raise SettingError(f"run_name={settings.run_name}: {above} is a run, which holds no others")
@@ -62,15 +69,16 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
     one_folder = [f"hydra.sweep.dir={quoted(str(folder))}", "--multirun"] if sweep else []
     sys.argv = ["detr-diff", *overrides, *one_folder]
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+    ran: list[str] = []
     try:
-        main(partial(train_job, group=settings.run_name if sweep else None))()
+        main(partial(train_job, group=settings.run_name if sweep else None, ran=ran))()
     except Stopped as stopped:
         raise stopped.error from None
     except SystemExit as stopped:
         if sweep:
             print("detr-diff: the sweep did not start", file=sys.stderr)
         return int(stopped.code or 1)
-    return close_sweep(folder) if sweep else 0
+    return close_sweep(folder, ran) if sweep else 0
 
 
 def has_results(folder: Path, jobs: bool = True) -> bool:
@@ -79,7 +87,7 @@ def has_results(folder: Path, jobs: bool = True) -> bool:
     return any(any(folder.glob(f"{level}{p}")) for level in ("", "[0-9]*/")[: 1 + jobs] for p in patterns)
 
 
-def train_job(settings: DictConfig, group: str | None) -> float | None:
+def train_job(settings: DictConfig, group: str | None, ran: list[str]) -> float | None:
     """One training job in the folder that Hydra made for it.
 
     A failure leaves traceback.txt there. Alone, the job raises; in a multirun it returns nan, so
@@ -89,9 +97,11 @@ def train_job(settings: DictConfig, group: str | None) -> float | None:
     Args:
         settings: Of the job.
         group: Name of the multirun.
+        ran: Gets the name of the job's folder.
     """
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
+    ran.append(folder.name)
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
         _keep_overrides(folder, list(job.overrides.task))
@@ -153,13 +163,20 @@ class Stopped(BaseException):
         self.error = error
 
 
-def close_sweep(folder: Path) -> int:
+def close_sweep(folder: Path, ran: Sequence[str]) -> int:
     """Show a table of the jobs' final metrics and write it to sweep.csv.
+
+    Args:
+        folder: Of the sweep.
+        ran: Names of its jobs, where this process knows them; else all in the folder are.
 
     Returns:
         1 when a job failed, else 0.
     """
-    jobs = sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    there = sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    jobs = [job for job in there if job.name in ran or not ran]
+    if others := [job.name for job in there if job not in jobs]:
+        log.warning("jobs of an earlier sweep with other values, not in the table: %s", ", ".join(others))
     given = {job: _overrides(job) for job in jobs}
     every = set.intersection(*map(set, given.values())) if len(jobs) > 1 else set()
     table = Table("job", "settings", *COLUMNS, "state", title=f"sweep {folder}")

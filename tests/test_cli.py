@@ -104,6 +104,9 @@ def test_help_shows_the_settings_of_what_is_chosen(cli: Callable, tmp_path: Path
     own = cli("train", "--config-dir", str(tmp_path), "stages=slow", "--help").out
     assert "\n  slow            Mine.\n" in own
     assert "slowly: {epochs: 7}" in own
+    mine = ("train", "--config-dir", str(tmp_path), "stages=slow", "data.root=.")
+    assert "stages.slowly.epoch: unknown setting, did you mean" in cli(*mine, "stages.slowly.epoch=1").err
+    assert "+stages.slowly.warmup=0.1 adds it" in cli(*mine, "stages.slowly.warmup=0.1").err
     wrong = cli("train", "logger=wandbb", "--help")
     assert (wrong.code, "logger=wandbb: unknown, did you mean wandb?" in wrong.err) == (2, True)
 

@@ -222,6 +222,8 @@ def test_a_pair_needs_only_the_checkpoint(
         "predict", f"ckpt_path={tmp_path / 'best.ckpt'}", f"after={after}", f"out={tmp_path / 'found'}"
     )
     assert (again.code, "never overwritten" in again.err) == (2, True)
+    inside = cli("predict", f"ckpt_path={tmp_path / 'best.ckpt'}", f"after={after}", f"out={run_dir}")
+    assert (inside.code, "status.json exists and is never overwritten" in inside.err) == (2, True)
 
 
 def test_a_set_needs_no_labels(run_dir: Path, data_root: Path, tmp_path: Path, cli: Callable) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from detr_diff.cli import main
 from detr_diff.errors import UserError
+from detr_diff.training import precision
 from detr_diff.training.checkpoints import newest
 from tests.conftest import TINY
 from tests.killing import (
@@ -179,3 +180,25 @@ def test_a_checkpoint_is_written_when_its_time_has_come(
     before = (folder / "last.ckpt").read_bytes()
     assert main([*listed, "resume=true"]) == 0
     assert (folder / "last.ckpt").read_bytes() == before
+
+
+def test_a_run_goes_on_on_another_machine_as_it_began(
+    data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bf16 on a processor without it, in the middle of an epoch, with the data folder spelled otherwise."""
+    listed = words(data_root, tmp_path, "checkpoint.every_n_steps=1", "data.subset=12", "data.batch_size=2")
+    with monkeypatch.context() as patched:
+        patched.setattr(precision, "LARGE", 0)
+        patched.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+        fill_disk_after(2, patched)
+        begun = cli(*listed)
+    assert (begun.code, "on cpu in bf16-mixed" in begun.err) == (1, True)
+    assert load(tmp_path / "train/checkpoints/last.ckpt")["global_step"] == 2
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    monkeypatch.chdir(data_root.parent)
+    resumed = cli(*listed, f"data.root={data_root.name}")
+    assert resumed.code == 0, resumed.err
+    assert "on cpu in bf16-mixed" in resumed.err
+    said = resumed.out + resumed.err
+    assert "stage 1 of 2" in resumed.err[: resumed.err.index("epoch 0: validation")], said
+    assert "not resumable" not in said

@@ -176,6 +176,15 @@ def test_a_sweep_is_resumed_as_it_was(data_root: Path, tmp_path: Path, cli: Call
     assert {path: path.read_bytes() for path in before} == before
     same = cli("train", "--multirun", *words, "run_name=s", "seed=1,2", "resume=true")
     assert same.code == 0, same.err
+    single = cli("train", *words, "run_name=s", "seed=1", "resume=true")
+    assert (single.code, "s is a sweep, which --multirun goes on with" in single.err) == (2, True)
+    # Fewer jobs than before: the others are no longer part of it.
+    (tmp_path / "s/1/traceback.txt").write_text("Error: of then")
+    fewer = cli("train", "--multirun", *words, "run_name=s", "seed=1", "resume=true")
+    assert fewer.code == 0, fewer.err
+    assert "jobs of an earlier sweep with other values, not in the table: 1" in fewer.err
+    assert [row["job"] for row in csv.DictReader((tmp_path / "s/sweep.csv").open())] == ["0"]
+    (tmp_path / "s/1/traceback.txt").unlink()
     # A single job, which the table of the sweep had as unfinished.
     (tmp_path / "s/0/metrics.json").unlink()
     alone = cli("train", *words, "run_name=s/0", "seed=1", "resume=true")
@@ -196,6 +205,8 @@ def test_a_finished_run_is_left_alone(data_root: Path, tmp_path: Path, cli: Call
     inside = cli("train", *words, "run_name=r/b")
     assert (inside.code, "r is a run, which holds no others" in inside.err) == (2, True)
     assert not (tmp_path / "r/b").exists()
+    sweep = cli("train", "--multirun", *words, "run_name=r", "seed=1,2", "resume=true")
+    assert (sweep.code, "r is a run, which holds no others" in sweep.err) == (2, True)
 
 
 def test_a_sweep_that_failed_is_begun_again_with_other_values(

@@ -11,12 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from detr_diff.errors import SettingError
+
 
 def box_queries_alone(detr: nn.Module) -> None:
     """Let the box head of query selection see the places that become queries; changed in place.
 
     Predictions, losses and gradients are the same up to rounding; elsewhere `enc_outputs_coord_logits` are
     the anchors.
+
+    The head raises SettingError where there are fewer places than queries.
 
     Args:
         detr: A model of transformers; other families than RT-DETR and its kin have no such head.
@@ -35,9 +39,16 @@ def _of_queries(head: Any) -> Any:
     def forward(self: Any, features: Tensor) -> Tensor:
         """Features [B, S, d] of all places to offsets [B, S, 4]."""
         (inner,) = self.selection
+        queries = inner.config.num_queries
+        if features.shape[1] < queries:
+            raise SettingError(
+                f"{queries} queries are places of the feature maps, and images of this size have "
+                f"{features.shape[1]}: larger ones (model.processor.size), or fewer queries "
+                f"(model.modification.queries={features.shape[1]})"
+            )
         with torch.no_grad():  # transformers does the same with the same features right afterwards
             scores = inner.enc_score_head(features).max(-1).values
-            places = scores.topk(inner.config.num_queries, dim=1).indices[..., None]
+            places = scores.topk(queries, dim=1).indices[..., None]
         chosen = features.gather(1, places.expand(-1, -1, features.shape[-1]))
         boxes = head.forward(self, chosen)
         return boxes.new_zeros(*features.shape[:2], 4).scatter(1, places.expand(-1, -1, 4), boxes)

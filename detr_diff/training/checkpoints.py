@@ -158,6 +158,7 @@ class ResumeCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["processes"] = trainer.world_size
+        checkpoint["precision"] = trainer.precision
         checkpoint["pairs"] = _pairs(trainer)
 
     def on_load_checkpoint(

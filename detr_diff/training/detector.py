@@ -94,8 +94,9 @@ class Detector(LightningModule):
         # Transformers freezes some backbones, and what is frozen when DDP wraps the model is never in sync.
         self.detr.requires_grad_(True)
         named = ParameterNames(self.detr, self.family)
-        self.plan = StagePlan.from_settings(stages).bound(named)
         self.rate_groups = rate_groups(named, multiples, layer_decay)
+        still = [name for group in self.rate_groups if not group.multiple for name in group.names]
+        self.plan = StagePlan.from_settings(stages).bound(named, still)
         give_loss(self.detr, self.family.class_loss)
         # Convolutions are faster on it. And torch 2.15 gives wrong gradients of batch norm for a
         # single image in the other layout, when they come from a transposed view as in RT-DETR.

@@ -15,6 +15,8 @@ NOISE = (
     ".*litlogger.*",
     ".*LeafSpec.*",
     ".*weights_only.*",
+    ".*dataloader is not resumable.*",  # ours is: what it loads depends on the epoch and the batch alone
+    ".*in eval mode at the start of training.*",  # frozen blocks
     ".*overridden `transfer_batch_to_device`.*",  # as it is meant
     ".*It is recommended to use `self.log.*",  # what is the same in every process needs no averaging
 )

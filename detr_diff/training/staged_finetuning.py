@@ -59,10 +59,13 @@ class StagedFinetuning(Callback):
     # Both hooks: a run resumed inside an epoch gets no epoch-start call.
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.announced = False
-        self._apply(trainer, pl_module)
+        span = self._apply(trainer, pl_module)
         if trainer.is_global_zero:
             log.info("%s", render(plan_table(pl_module.timeline, pl_module.detr, pl_module.rate_groups)))
             self._draw(pl_module)
+        if (trainer.global_step - span.first_step) % span.steps_per_epoch:  # resumed inside an epoch
+            self._announce(pl_module, span)
+            self.announced = True
         # A run that was killed after its last epoch has nothing left to do.
         trainer.should_stop = trainer.should_stop or trainer.current_epoch >= pl_module.timeline.epochs
 

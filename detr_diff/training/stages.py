@@ -1,7 +1,7 @@
 """The stages of a training: which blocks learn, how fast, and for how long."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ class Stage:
             (`decoder[-2:]`), or expressions (`/.*norm.*/`); see ParameterNames.
         freeze: What of it does not, in the same words.
         lr: Peak learning rate, one for all blocks or a map from block or alias to rate, in which
-            later entries win.
+            later entries win. A block without a rate, or with 0, does not learn.
         schedule: constant, linear or cosine.
         cycles: Number of cosines in the stage.
         warmup: Share of the stage's steps in which the rate rises.
@@ -93,17 +93,24 @@ class Stage:
                     rates[block] = float(rate)
         if not any(rates.values()):
             raise NothingLearns(f"{where}.lr={self.lr}: the rate of every learning block is 0")
+        # What has no rate does not learn: without gradients, and its batch norm stands still.
+        rates = {block: rate for block, rate in rates.items() if rate}
         object.__setattr__(self, "rates", rates)
         object.__setattr__(self, "blocks", tuple(rates))
 
-    def bound(self, names: ParameterNames) -> "Stage":
+    def bound(self, names: ParameterNames, still: Collection[str] = ()) -> "Stage":
         """The same for a model whose parameters are known.
+
+        Args:
+            names: The parameters.
+            still: Those whose rates are multiplied by 0.
 
         Raises:
             SettingError: A word that matches nothing there.
         """
         stage = replace(self)
         chosen = names.learning(self.learn, self.freeze, f"stages.{self.name}")
+        chosen = frozenset(name for name in chosen - set(still) if names.blocks[name] in self.rates)
         learning = {names.blocks[name] for name in chosen}
         rates = {block: rate for block, rate in self.rates.items() if block in learning}
         object.__setattr__(stage, "chosen", chosen)
@@ -147,9 +154,9 @@ class StagePlan:
             stages.append(Stage(name=name, **{"epochs": None, **given, **chosen}))
         return cls(stages)
 
-    def bound(self, names: ParameterNames) -> "StagePlan":
+    def bound(self, names: ParameterNames, still: Collection[str] = ()) -> "StagePlan":
         """The same for a model whose parameters are known, see Stage.bound()."""
-        return StagePlan([stage.bound(names) for stage in self.stages])
+        return StagePlan([stage.bound(names, still) for stage in self.stages])
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """The plan as primitives, as `from_settings` takes it."""

@@ -50,6 +50,7 @@ TRAINING = {
     "optimizer.weight_decay": Bounds(0),
     "ema.decay": Bounds(0, 1, below=True),
     "early_stopping.min_delta": Bounds(0),
+    "early_stopping.patience": Bounds(1),
     "trainer.accumulate_grad_batches": Bounds(1),
     "trainer.gradient_clip_val": Bounds(0),
     "trainer.check_val_every_n_epoch": Bounds(1),

@@ -63,7 +63,9 @@ def _evaluation(settings: DictConfig) -> None:
 
 
 def _prediction(settings: DictConfig) -> None:
-    _require_no_result(settings.out, "predictions.json")
+    # In a run folder it would be taken for what the training has written.
+    for name in ("predictions.json", "status.json", "config.yaml"):
+        _require_no_result(settings.out, name)
     single = settings.after is not None or settings.before is not None
     if single == (settings.data.root is not None):
         raise SettingError("give either before=... after=..., or data.root=...")

@@ -45,6 +45,7 @@ from detr_diff.verbs.bounds import FREE, require_epochs, require_validation
 from detr_diff.verbs.parts import (
     guards,
     new_detector,
+    same_folder,
     spare_and_compile,
     stage_plan,
     staged_data,
@@ -117,17 +118,20 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     callbacks = [*_callbacks(settings, run_dir, stop), StatusCallback(status)]
     if detector.architecture.places:
         callbacks.append(PlaceCallback())
-    trainer = build_trainer(
-        trainer_settings(settings, detector.plan, kept), run_dir, detector, callbacks=callbacks
-    )
+    given = trainer_settings(settings, detector.plan, kept)
+    began = {} if resumed is None else torch.load(resumed, map_location="cpu", weights_only=True, mmap=True)
+    if given["precision"] == "auto":  # another machine might choose another one
+        given["precision"] = began.get("precision", "auto")
+    trainer = build_trainer(given, run_dir, detector, callbacks=callbacks)
     # Said, because both may have been chosen by themselves.
     log.info("on %s in %s", trainer.strategy.root_device, trainer.precision)
-    step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else None
     name = f"{group}/{run_dir.name}" if group else settings.run_name
     exit_code = 1
     try:
         config = {**plain(settings), **_reported(run_dir)}
-        trainer.loggers = build_loggers(plain(settings.logger), config, run_dir, name, group, step)
+        trainer.loggers = build_loggers(
+            plain(settings.logger), config, run_dir, name, group, began.get("global_step")
+        )
         trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         best = folder / "best.ckpt"
         trainer.strategy.barrier()
@@ -223,6 +227,8 @@ def _keep_config(settings: DictConfig, path: Path, resumed: bool) -> None:
             defaults = _flat(compose("train", same))
             old = {k: v for k, v in defaults.items() if not k.startswith("stages.")} | old
         for key in sorted(keys):
+            if key == "data.root" and same_folder(new[key], old.get(key)):
+                continue
             if old.get(key) != new.get(key) and not key.startswith(FREE):
                 raise SettingError(
                     f"resume=true: {key} was {old.get(key)}, now {new.get(key)}; a resumed run must "

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from detr_diff.errors import SettingError
 from detr_diff.model.query_selection import box_queries_alone
 from tests.model.tiny_models import build, first_of
 
@@ -63,3 +64,10 @@ def test_other_families_stay_as_they_are() -> None:
     kinds = [type(module) for module in model.modules()]
     box_queries_alone(model)
     assert [type(module) for module in model.modules()] == kinds
+
+
+def test_more_queries_than_places_are_told() -> None:
+    model, _ = build("rt_detr", num_queries=20)
+    box_queries_alone(model)
+    with pytest.raises(SettingError, match=r"20 queries are places .* have 5: larger .*queries=5"):
+        model.eval()(pixel_values=torch.zeros(1, 3, 32, 32))  # 4x4 and smaller at strides of 8 to 32

@@ -110,7 +110,8 @@ def test_stages_end_as_early_stopping_says(shape: list[tuple[int, int | None]], 
 
 def test_later_rates_win() -> None:
     stage = Stage("a", 1, lr={"all": 1e-4, "backbone": 1e-5, "stem": 0.0})
-    assert stage.rates["stem"] == 0.0
+    assert "stem" not in stage.rates  # it does not learn
+    assert stage.blocks[0] == "layer1"
     assert stage.rates["layer1"] == 1e-5
     assert stage.rates["decoder"] == 1e-4
 
