@@ -58,9 +58,7 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
     if sweep and alone:
         raise SettingError(f"run_name={settings.run_name}: {folder} is a run, which holds no others")
     if not sweep and not alone and has_results(folder):
-        raise SettingError(
-            f"run_name={settings.run_name}: {folder} is a sweep, which --multirun goes on with"
-        )
+        raise SettingError(f"run_name={settings.run_name}: {folder} is a sweep, --multirun goes on with it")
     for above in folder.parents:
         if Path(settings.runs) in above.parents and has_results(above, jobs=False):
             raise SettingError(f"run_name={settings.run_name}: {above} is a run, which holds no others")

@@ -185,7 +185,7 @@ def test_a_checkpoint_is_written_when_its_time_has_come(
 def test_a_run_goes_on_on_another_machine_as_it_began(
     data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In bf16 on a processor without it, in the middle of an epoch, with the data folder spelled otherwise."""
+    """In bf16 on a processor without it, inside an epoch, with another path to the data."""
     listed = words(data_root, tmp_path, "checkpoint.every_n_steps=1", "data.subset=12", "data.batch_size=2")
     with monkeypatch.context() as patched:
         patched.setattr(precision, "LARGE", 0)

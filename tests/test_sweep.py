@@ -177,12 +177,12 @@ def test_a_sweep_is_resumed_as_it_was(data_root: Path, tmp_path: Path, cli: Call
     same = cli("train", "--multirun", *words, "run_name=s", "seed=1,2", "resume=true")
     assert same.code == 0, same.err
     single = cli("train", *words, "run_name=s", "seed=1", "resume=true")
-    assert (single.code, "s is a sweep, which --multirun goes on with" in single.err) == (2, True)
+    assert (single.code, "s is a sweep, --multirun goes on with it" in single.err) == (2, True)
     # Fewer jobs than before: the others are no longer part of it.
     (tmp_path / "s/1/traceback.txt").write_text("Error: of then")
     fewer = cli("train", "--multirun", *words, "run_name=s", "seed=1", "resume=true")
     assert fewer.code == 0, fewer.err
-    assert "jobs of an earlier sweep with other values, not in the table: 1" in fewer.err
+    assert "jobs of an earlier sweep with other values, not in the table: 1" in fewer.out
     assert [row["job"] for row in csv.DictReader((tmp_path / "s/sweep.csv").open())] == ["0"]
     (tmp_path / "s/1/traceback.txt").unlink()
     # A single job, which the table of the sweep had as unfinished.

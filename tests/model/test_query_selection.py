@@ -67,7 +67,7 @@ def test_other_families_stay_as_they_are() -> None:
 
 
 def test_more_queries_than_places_are_told() -> None:
-    model, _ = build("rt_detr", num_queries=20)
+    model, _ = build("rt_detr", num_queries=30)
     box_queries_alone(model)
-    with pytest.raises(SettingError, match=r"20 queries are places .* have 5: larger .*queries=5"):
-        model.eval()(pixel_values=torch.zeros(1, 3, 32, 32))  # 4x4 and smaller at strides of 8 to 32
+    with pytest.raises(SettingError, match=r"30 queries are places .* have 21: larger .*queries=21"):
+        model.eval()(pixel_values=torch.zeros(1, 3, 32, 32))
