@@ -14,9 +14,11 @@ from lightning.pytorch.callbacks import EarlyStopping
 from detr_diff.compose import OF_STAGE
 from detr_diff.errors import SettingError
 from detr_diff.model.families import ALIASES, BLOCKS
+from detr_diff.model.selection import ParameterNames
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stages import Stage, StagePlan, ended_early
 from tests.conftest import ROOT
+from tests.model.tiny_models import built
 
 
 def plan(name: str) -> StagePlan:
@@ -114,6 +116,16 @@ def test_later_rates_win() -> None:
     assert stage.blocks[0] == "layer1"
     assert stage.rates["layer1"] == 1e-5
     assert stage.rates["decoder"] == 1e-4
+
+
+def test_what_has_no_rate_does_not_learn() -> None:
+    names = ParameterNames(*built("detr"))
+    still = ["class_labels_classifier.bias"]
+    stage = Stage("a", 1, lr={"all": 1e-4, "backbone": 0.0}).bound(names, still)
+    backbone = {name for name, block in names.blocks.items() if block in ALIASES["backbone"]}
+    assert backbone
+    assert stage.chosen == names.learning(("all",), (), "a") - backbone - set(still)
+    assert "layer4" not in stage.blocks
 
 
 def test_settings_give_the_same_plan_again() -> None:
