@@ -95,6 +95,8 @@ class Family:
         cuts: Where what is below can be frozen and its outputs kept.
         names_layer: Whether its heads are asked so that they know for which decoder layer.
         most_predictions: Of an image; None: as many as it has queries.
+        autocast_in_inference: Parts of the model, all of them behind its cuts, that are autocast where
+            nothing learns; see autocast.py.
     """
 
     config: str
@@ -112,6 +114,7 @@ class Family:
     cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
     names_layer: bool = True
     most_predictions: int | None = None
+    autocast_in_inference: tuple[str, ...] = ()
 
     @property
     def single_level(self) -> bool:
@@ -225,6 +228,7 @@ FAMILIES = {
         multiple_of=32,
         frozen_batch_norm="freeze_backbone_batch_norms",
         cuts=(FEATURE_MAPS, HYBRID_ENCODER),
+        autocast_in_inference=("decoder_input_proj", "enc_output", "decoder"),
     ),
     # Lv et al. 2024, arXiv:2407.17140
     "rt_detr_v2": Family(
@@ -239,6 +243,7 @@ FAMILIES = {
         strides=PYRAMID_STRIDES,
         multiple_of=32,
         frozen_batch_norm="freeze_backbone_batch_norms",
+        autocast_in_inference=("decoder_input_proj", "enc_output", "decoder"),
     ),
     # Peng et al. 2024, arXiv:2410.13842. Two constants of its box distribution are parameters, and it
     # has two more losses, which distil the distributions of the last layer into the others.
