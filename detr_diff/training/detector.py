@@ -21,6 +21,7 @@ from detr_diff.evaluation.score_sweep import DEFAULT_THRESHOLD, Sweep
 from detr_diff.model.architecture import Architecture, build_model, build_processor
 from detr_diff.model.autocast import autocast_backbone_and_encoder
 from detr_diff.model.blocks import parameter_groups, rate_groups
+from detr_diff.model.evaluation_form import fold_in_evaluation
 from detr_diff.model.folded_batch_norm import fold_batch_norms
 from detr_diff.model.host_checks import leave_checks_out
 from detr_diff.model.padding_mask import mask_padding_alone
@@ -87,6 +88,7 @@ class Detector(LightningModule):
         self.processor = build_processor(self.architecture)
         self.detr = build_model(self.architecture) if detr is None else detr
         fold_batch_norms(self.detr)
+        fold_in_evaluation(self.detr)
         autocast_backbone_and_encoder(self.detr, self.family.autocast_in_inference)
         leave_checks_out(self.detr)
         mask_padding_alone(self.detr, self.family)

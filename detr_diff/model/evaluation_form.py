@@ -1,0 +1,89 @@
+"""Convolutions with batch norm as one convolution, where the statistics stand still.
+
+In evaluation, and where it does not learn, batch norm is a factor and a summand of each channel, which the
+convolution before it can apply, too. And the two convolutions of a RepVGG block are then a single one
+(Ding et al. 2021, arXiv:2101.03697): the form in which the speed of RT-DETR is told. Frozen batch norm is
+another module, see folded_batch_norm.py.
+"""
+
+from functools import cache
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+# End of the name of a layer of transformers to the names of its convolution and of its batch norm. An
+# activation function follows, if there is one.
+LAYERS = {
+    "ConvNormLayer": ("conv", "norm"),
+    "ResNetConvLayer": ("convolution", "normalization"),
+    "ResNetShortCut": ("convolution", "normalization"),
+}
+BLOCK = "RepVggBlock"
+
+
+def fold_in_evaluation(detr: nn.Module) -> int:
+    """Let layers run a convolution alone where their statistics stand still: of RT-DETR, its kin, and ResNets.
+
+    The weights are multiplied in each forward pass, so that what is learnt, saved and loaded stays as it
+    was. Outputs and gradients are the same up to rounding.
+
+    Args:
+        detr: A model of transformers; changed in place.
+
+    Returns:
+        How many layers and blocks there are.
+    """
+    count = 0
+    for module in detr.modules():
+        kind: Any = type(module)
+        names = next((names for end, names in LAYERS.items() if kind.__name__.endswith(end)), None)
+        if names is not None and isinstance(getattr(module, names[1], None), _BatchNorm):
+            module.__class__ = _layer(kind, *names)
+        elif kind.__name__.endswith(BLOCK):
+            module.__class__ = _block(kind)
+        else:
+            continue
+        count += 1
+    return count
+
+
+# Classes, see host_checks.py. A batch norm is looked up when it is needed: sync_batchnorm puts others there.
+@cache
+def _layer(kind: Any, conv_name: str, norm_name: str) -> Any:
+    def forward(self: Any, given: Tensor) -> Tensor:
+        conv, norm = getattr(self, conv_name), getattr(self, norm_name)
+        if norm.training:
+            learnt: Tensor = kind.forward(self, given)
+            return learnt
+        output: Tensor = conv._conv_forward(given, *_folded(conv, norm))
+        return self.activation(output) if hasattr(self, "activation") else output
+
+    return type(kind.__name__, (kind,), {"forward": forward})
+
+
+@cache
+def _block(kind: Any) -> Any:
+    def forward(self: Any, given: Tensor) -> Tensor:
+        large, small = self.conv1, self.conv2
+        if large.norm.training or small.norm.training:
+            learnt: Tensor = kind.forward(self, given)
+            return learnt
+        (weight, bias), (point, shift) = (_folded(part.conv, part.norm) for part in (large, small))
+        # A convolution of one pixel is one of three by three that looks at the pixel in the middle.
+        weight = weight + nn.functional.pad(point, (1, 1, 1, 1))
+        output: Tensor = self.activation(large.conv._conv_forward(given, weight, bias + shift))
+        return output
+
+    return type(kind.__name__, (kind,), {"forward": forward})
+
+
+def _folded(conv: nn.Conv2d, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias of both in one."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    if conv.bias is not None:
+        shift = shift + conv.bias * scale
+    return conv.weight * scale[:, None, None, None], shift
