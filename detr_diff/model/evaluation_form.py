@@ -23,7 +23,7 @@ BLOCK = "RepVggBlock"
 
 
 def fold_in_evaluation(detr: nn.Module) -> int:
-    """Let layers run a convolution alone where their statistics stand still: of RT-DETR, its kin, and ResNets.
+    """Let layers of RT-DETR, its kin and ResNets run a convolution alone where their statistics stand still.
 
     The weights are multiplied in each forward pass, so that what is learnt, saved and loaded stays as it
     was. Outputs and gradients are the same up to rounding.

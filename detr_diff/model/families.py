@@ -82,10 +82,8 @@ class Family:
         processor: Name of its image processor class in transformers.
         scores: Whether its logits are for softmax or sigmoid.
         class_loss: How its classes are learnt.
-        blocks: Block to regular expression of the parameter names above the backbone; the first
-            match wins.
-        class_rows: The tensors with one row for each class; those with a row more have it last,
-            for no-object or for padding.
+        blocks: Block to regular expression of parameter names above the backbone; the first match wins.
+        class_rows: Tensors with a row for each class; a row more is the last, for no-object or padding.
         query_rows: The tensors with one row for each query.
         fixed: The parameters that never learn in any block.
         strides: The levels that it takes from a timm backbone.
@@ -95,8 +93,7 @@ class Family:
         cuts: Where what is below can be frozen and its outputs kept.
         names_layer: Whether its heads are asked so that they know for which decoder layer.
         most_predictions: Of an image; None: as many as it has queries.
-        autocast_in_inference: Parts of the model, all of them behind its cuts, that are autocast where
-            nothing learns; see autocast.py.
+        autocast_in_inference: Parts behind its cuts that are autocast where nothing learns, see autocast.py.
     """
 
     config: str
