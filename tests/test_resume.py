@@ -11,7 +11,7 @@ from detr_diff.cli import main
 from detr_diff.errors import UserError
 from detr_diff.training import precision
 from detr_diff.training.checkpoints import newest
-from tests.conftest import TINY
+from tests.conftest import TINY, shell
 from tests.killing import (
     CHOSEN,
     EARLY,
@@ -194,11 +194,27 @@ def test_a_run_goes_on_on_another_machine_as_it_began(
         begun = cli(*listed)
     assert (begun.code, "on cpu in bf16-mixed" in begun.err) == (1, True)
     assert load(tmp_path / "train/checkpoints/last.ckpt")["global_step"] == 2
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
-    monkeypatch.chdir(data_root.parent)
-    resumed = cli(*listed, f"data.root={data_root.name}")
-    assert resumed.code == 0, resumed.err
-    assert "on cpu in bf16-mixed" in resumed.err
-    said = resumed.out + resumed.err
-    assert "stage 1 of 2" in resumed.err[: resumed.err.index("epoch 0: validation")], said
+    # In a process of its own, whose warnings nobody catches.
+    resumed = shell([*listed, f"data.root={data_root.name}"], data_root.parent)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "on cpu in bf16-mixed" in resumed.stderr
+    said = resumed.stdout + resumed.stderr
+    assert "stage 1 of 2" in said[: said.index("epoch 0: validation")]
     assert "not resumable" not in said
+
+
+def test_a_run_from_before_its_precision_was_kept_goes_on_in_float32(
+    data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU nothing else was chosen then."""
+    listed = words(data_root, tmp_path, "checkpoint.every_n_steps=1", "data.subset=12")
+    with monkeypatch.context() as patched:
+        fill_disk_after(2, patched)
+        assert cli(*listed).code == 1
+    last = tmp_path / "train/checkpoints/last.ckpt"
+    checkpoint = load(last)
+    assert checkpoint.pop("precision") == "32-true"
+    torch.save(checkpoint, last)
+    monkeypatch.setattr(precision, "LARGE", 1)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    assert "on cpu in 32-true" in cli(*listed).err

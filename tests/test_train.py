@@ -271,6 +271,7 @@ def test_a_run_without_validation_is_refused(data_root: Path, tmp_path: Path, cl
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: without a validation there"),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be learnt"),
         ("+trainer.limit_test_batches=0", "trainer.limit_test_batches=0: without a test there are no final"),
+        ("early_stopping.patience=0", "early_stopping.patience=0: at least 1"),
         ("+trainer.min_epochs=3", "trainer.min_epochs=3: not taken; stages.<name>.patience says"),
         (
             "trainer.val_check_interval=00:01:00:00",

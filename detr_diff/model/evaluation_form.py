@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from detr_diff.model.folded_batch_norm import folded
+
 # End of the name of a layer of transformers to the names of its convolution and of its batch norm. An
 # activation function follows, if there is one.
 LAYERS = {
@@ -56,7 +58,7 @@ def _layer(kind: Any, conv_name: str, norm_name: str) -> Any:
         if norm.training:
             learnt: Tensor = kind.forward(self, given)
             return learnt
-        output: Tensor = conv._conv_forward(given, *_folded(conv, norm))
+        output: Tensor = conv._conv_forward(given, *folded(conv, norm))
         return self.activation(output) if hasattr(self, "activation") else output
 
     return type(kind.__name__, (kind,), {"forward": forward})
@@ -69,21 +71,10 @@ def _block(kind: Any) -> Any:
         if large.norm.training or small.norm.training:
             learnt: Tensor = kind.forward(self, given)
             return learnt
-        (weight, bias), (point, shift) = (_folded(part.conv, part.norm) for part in (large, small))
+        (weight, bias), (point, shift) = (folded(part.conv, part.norm) for part in (large, small))
         # A convolution of one pixel is one of three by three that looks at the pixel in the middle.
         weight = weight + nn.functional.pad(point, (1, 1, 1, 1))
         output: Tensor = self.activation(large.conv._conv_forward(given, weight, bias + shift))
         return output
 
     return type(kind.__name__, (kind,), {"forward": forward})
-
-
-def _folded(conv: nn.Conv2d, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Weight and bias of both in one."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    shift = norm.bias - norm.running_mean * scale
-    if conv.bias is not None:
-        shift = shift + conv.bias * scale
-    return conv.weight * scale[:, None, None, None], shift

@@ -90,12 +90,20 @@ def alike(ours: Tensor, theirs: Tensor) -> bool:
     return torch.allclose(ours, theirs, rtol=0, atol=1e-3 * float(theirs.abs().max()))
 
 
-def _convolve(conv: nn.Conv2d, norm: Any, given: Tensor) -> Tensor:
+def folded(conv: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that does the work of a batch norm behind it, too.
+
+    That of torch (`fuse_conv_bn_weights`) makes parameters of them, through which no gradient goes back.
+    """
     scale = norm.weight * (norm.running_var + getattr(norm, "eps", EPSILON)).rsqrt()
     shift = norm.bias - norm.running_mean * scale
     if conv.bias is not None:
         shift = shift + conv.bias * scale
-    return conv._conv_forward(given, conv.weight * scale[:, None, None, None], shift)
+    return conv.weight * scale[:, None, None, None], shift
+
+
+def _convolve(conv: nn.Conv2d, norm: Any, given: Tensor) -> Tensor:
+    return conv._conv_forward(given, *folded(conv, norm))
 
 
 def _activate(norm: Any, given: Tensor) -> Tensor:

@@ -203,6 +203,12 @@ class ResumeCheckpoint(Checkpoint):
             self.stop.now(f"after step {trainer.global_step}, saved; resume=true goes on")
 
 
+def step_and_precision(path: Path) -> tuple[int, str | None]:
+    """Optimizer steps before a checkpoint, and the precision of its run; None where that was not kept yet."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return checkpoint["global_step"], checkpoint.get("precision")
+
+
 def _pairs(trainer: Trainer) -> dict[str, int]:
     """How many pairs train and validate."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from detr_diff.compose import compose, plain
 from detr_diff.data.datamodule import MovedObjectDataModule
@@ -18,11 +19,12 @@ from detr_diff.launch import processes
 from detr_diff.model.batch_norm import require_plain_batch_norm
 from detr_diff.report.report import write_report
 from detr_diff.text import render
-from detr_diff.training.checkpoints import LAST, newest
+from detr_diff.training.checkpoints import LAST, newest, step_and_precision
 from detr_diff.training.detector import Detector
 from detr_diff.training.guards import require_learning
 from detr_diff.training.monitor_guard import MonitorGuard
 from detr_diff.training.place_callback import PlaceCallback
+from detr_diff.training.precision import precision_of
 from detr_diff.training.process import prepare_process
 from detr_diff.training.provenance import record_launch
 from detr_diff.training.results import Results
@@ -119,9 +121,10 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     if detector.architecture.places:
         callbacks.append(PlaceCallback())
     given = trainer_settings(settings, detector.plan, kept)
-    began = {} if resumed is None else torch.load(resumed, map_location="cpu", weights_only=True, mmap=True)
+    step, precision = (None, "auto") if resumed is None else step_and_precision(resumed)
     if given["precision"] == "auto":  # another machine might choose another one
-        given["precision"] = began.get("precision", "auto")
+        # A run from before it was written: chosen as for a small model then.
+        given["precision"] = precision or precision_of(given, nn.Identity())
     trainer = build_trainer(given, run_dir, detector, callbacks=callbacks)
     # Said, because both may have been chosen by themselves.
     log.info("on %s in %s", trainer.strategy.root_device, trainer.precision)
@@ -129,9 +132,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     exit_code = 1
     try:
         config = {**plain(settings), **_reported(run_dir)}
-        trainer.loggers = build_loggers(
-            plain(settings.logger), config, run_dir, name, group, began.get("global_step")
-        )
+        trainer.loggers = build_loggers(plain(settings.logger), config, run_dir, name, group, step)
         trainer.fit(detector, datamodule=data, ckpt_path=resumed, weights_only=True)
         best = folder / "best.ckpt"
         trainer.strategy.barrier()

@@ -31,6 +31,8 @@ def test_the_slider_moves_the_numbers(opened: Opened, score: float, iou: float) 
     assert (shown["right"], shown["wrong"], shown["lost"]) == (hits, made - hits, objects - hits)
     assert shown["precision"] == pytest.approx(hits / max(made, 1), abs=6e-4)
     assert shown["recall"] == pytest.approx(hits / objects, abs=6e-4)
+    opened.page.wait_for_timeout(100)  # the gallery follows in the next frame
+    assert ("at IoU 0.50, whatever" in opened.page.locator("#status").text_content()) == (iou != 0.5)
     row = opened.page.locator("#class-rates tbody tr").first.text_content()
     assert f"{2 * hits / (made + objects):.3f}" in row
     assert f"precision {shown['precision']:.3f}" in opened.page.locator("#score").get_attribute(
@@ -305,6 +307,7 @@ def test_what_is_not_defined_is_no_zero(browser: Any, tmp_path: Path) -> None:
     assert cells[1] == ["1", "1", "0", "1.000", "1.000", "1.000"]
     assert cells[2] == ["0", "0", "1", "0.000", "-", "0.000"]
     assert cells[3] == ["0", "0", "0", "-", "-", "-"]
+    assert "at score 0.50, IoU 0.5" in page.page.locator(".cards").text_content()
     assert page.trouble == []
     context.close()
 
@@ -320,6 +323,7 @@ def test_where_nothing_moved_no_rate_is_shown(browser: Any, tmp_path: Path) -> N
     assert page.page.locator(".heat .note").text_content() == "F1 is not defined: there are no objects."
     cards = [card.text_content() for card in page.page.locator(".cards .name").all()]
     assert cards == ["false alarms"]
+    assert "still pairs with a false alarm" in page.page.locator(".cards").text_content()
     note = page.page.locator("#overview > .note").text_content()
     assert note.startswith("The 95 % intervals are probably too narrow: no scenes are named")
     assert page.trouble == []
