@@ -14,18 +14,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from detr_diff.model.folded_batch_norm import folded
 
-# End of the name of a layer of transformers to the names of its convolution and of its batch norm. An
-# activation function follows, if there is one.
+# End of the name of a layer of transformers to the names of its convolution and of its batch norm.
 LAYERS = {
     "ConvNormLayer": ("conv", "norm"),
     "ResNetConvLayer": ("convolution", "normalization"),
     "ResNetShortCut": ("convolution", "normalization"),
+    "HGNetV2ConvLayer": ("convolution", "normalization"),
+    "Sequential": ("0", "1"),  # the projections before the encoder and before the decoder
 }
+BEHIND = ("activation", "lab")  # what follows in a layer that has it; lab: a factor and a summand
 BLOCK = "RepVggBlock"
 
 
 def fold_in_evaluation(detr: nn.Module) -> int:
-    """Let layers of RT-DETR, its kin and ResNets run a convolution alone where their statistics stand still.
+    """Let layers run a convolution alone where the statistics of their batch norm stand still.
 
     The weights are multiplied in each forward pass, so that what is learnt, saved and loaded stays as it
     was. Outputs and gradients are the same up to rounding.
@@ -40,7 +42,7 @@ def fold_in_evaluation(detr: nn.Module) -> int:
     for module in detr.modules():
         kind: Any = type(module)
         names = next((names for end, names in LAYERS.items() if kind.__name__.endswith(end)), None)
-        if names is not None and isinstance(getattr(module, names[1], None), _BatchNorm):
+        if names is not None and _is_layer(module, *names):
             module.__class__ = _layer(kind, *names)
         elif kind.__name__.endswith(BLOCK):
             module.__class__ = _block(kind)
@@ -48,6 +50,12 @@ def fold_in_evaluation(detr: nn.Module) -> int:
             continue
         count += 1
     return count
+
+
+def _is_layer(module: nn.Module, conv_name: str, norm_name: str) -> bool:
+    parts = dict(module.named_children())
+    known = len(parts) == 2 or not isinstance(module, nn.Sequential)
+    return known and isinstance(parts.get(norm_name), _BatchNorm) and type(parts[conv_name]) is nn.Conv2d
 
 
 # Classes, see host_checks.py. A batch norm is looked up when it is needed: sync_batchnorm puts others there.
@@ -59,7 +67,9 @@ def _layer(kind: Any, conv_name: str, norm_name: str) -> Any:
             learnt: Tensor = kind.forward(self, given)
             return learnt
         output: Tensor = conv._conv_forward(given, *folded(conv, norm))
-        return self.activation(output) if hasattr(self, "activation") else output
+        for part in BEHIND:
+            output = getattr(self, part)(output) if hasattr(self, part) else output
+        return output
 
     return type(kind.__name__, (kind,), {"forward": forward})
 

@@ -93,7 +93,7 @@ class Family:
         cuts: Where what is below can be frozen and its outputs kept.
         names_layer: Whether its heads are asked so that they know for which decoder layer.
         most_predictions: Of an image; None: as many as it has queries.
-        autocast_in_inference: Parts behind its cuts that are autocast where nothing learns, see autocast.py.
+        autocast_without_gradient: Parts that are autocast where nothing learns, see autocast.py.
     """
 
     config: str
@@ -111,7 +111,7 @@ class Family:
     cuts: tuple[Cut, ...] = (FEATURE_MAPS,)
     names_layer: bool = True
     most_predictions: int | None = None
-    autocast_in_inference: tuple[str, ...] = ()
+    autocast_without_gradient: tuple[str, ...] = ()
 
     @property
     def single_level(self) -> bool:
@@ -162,6 +162,7 @@ _REAL_TIME_CLASS_ROWS = (
     r"(model\.(enc_score_head|denoising_class_embed)|(model\.decoder\.)?class_embed\.\d+(\.own\.0)?)"
     r"\.(weight|bias)"
 )
+_REAL_TIME_AUTOCAST = ("encoder_input_proj", "decoder_input_proj", "enc_output", "decoder")
 
 FAMILIES = {
     # Carion et al. 2020, arXiv:2005.12872
@@ -175,6 +176,7 @@ FAMILIES = {
         class_rows=r"class_labels_classifier\.(own\.\d+\.)?(weight|bias)",
         query_rows=r"model\.query_position_embeddings\.weight",
         cuts=(LAST_FEATURE_MAP, DETR_ENCODER, DETR_DECODER),
+        autocast_without_gradient=("input_projection", "decoder"),
     ),
     # Meng et al. 2021, arXiv:2108.06152
     "conditional_detr": Family(
@@ -225,7 +227,7 @@ FAMILIES = {
         multiple_of=32,
         frozen_batch_norm="freeze_backbone_batch_norms",
         cuts=(FEATURE_MAPS, HYBRID_ENCODER),
-        autocast_in_inference=("decoder_input_proj", "enc_output", "decoder"),
+        autocast_without_gradient=_REAL_TIME_AUTOCAST,
     ),
     # Lv et al. 2024, arXiv:2407.17140
     "rt_detr_v2": Family(
@@ -240,7 +242,7 @@ FAMILIES = {
         strides=PYRAMID_STRIDES,
         multiple_of=32,
         frozen_batch_norm="freeze_backbone_batch_norms",
-        autocast_in_inference=("decoder_input_proj", "enc_output", "decoder"),
+        autocast_without_gradient=_REAL_TIME_AUTOCAST,
     ),
     # Peng et al. 2024, arXiv:2410.13842. Two constants of its box distribution are parameters, and it
     # has two more losses, which distil the distributions of the last layer into the others.

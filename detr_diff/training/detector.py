@@ -89,7 +89,7 @@ class Detector(LightningModule):
         self.detr = build_model(self.architecture) if detr is None else detr
         fold_batch_norms(self.detr)
         fold_in_evaluation(self.detr)
-        autocast_backbone_and_encoder(self.detr, self.family.autocast_in_inference)
+        autocast_backbone_and_encoder(self.detr, self.family.autocast_without_gradient)
         leave_checks_out(self.detr)
         mask_padding_alone(self.detr, self.family)
         box_queries_alone(self.detr)
