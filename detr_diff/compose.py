@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,20 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
         OmegaConf.resolve(settings)
     except OmegaConfBaseException as error:
         raise SettingError(str(error).splitlines()[0]) from error
+    _require_read(settings)
     return settings
+
+
+def _require_read(section: Any, prefix: str = "") -> None:
+    """Refuse a key that +key=... has added where nothing would look at it."""
+    if not isinstance(section, DictConfig) or section._is_none():
+        return
+    schema = OmegaConf.get_type(section)
+    allowed = [field.name for field in fields(schema)] if is_dataclass(schema) else list(map(str, section))
+    for key in map(str, section):
+        if key not in allowed:
+            raise SettingError(f"+{prefix}{key}: nothing reads it, {nearest(key, allowed)}")
+        _require_read(section[key], f"{prefix}{key}.")
 
 
 @contextmanager
@@ -87,21 +101,26 @@ def _hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = running
 
 
-def require_whole(group: str, section: DictConfig, name: str) -> None:
+def require_whole(group: str, section: DictConfig, name: str, more: bool) -> None:
     """Refuse a section of a file of the user that lacks what ours of that name has.
 
     Args:
         group: Folder of conf/.
         section: Of the settings.
         name: Of the file there.
+        more: Whether it may have other keys, too.
 
     Raises:
-        SettingError: Keys are missing.
+        SettingError: Keys are missing, or nothing reads one.
     """
     path = CONF / group / f"{name}.yaml"
     if not path.is_file():
         return
-    if lacking := ", ".join(str(key) for key in OmegaConf.load(path) if key not in section):
+    ours = [str(key) for key in OmegaConf.load(path)]
+    for key in map(str, section):
+        if key not in ours and not more:
+            raise SettingError(f"{group}.{key}: nothing reads it with {group}={name}, {nearest(key, ours)}")
+    if lacking := ", ".join(key for key in ours if key not in section):
         raise SettingError(
             f"{group}: lacks {lacking}; a file of your own begins with `defaults: [{name}, _self_]`"
         )
@@ -212,4 +231,4 @@ def _nearest_key(key: str, known: list[str]) -> str:
     if ends:
         return f"did you mean {' or '.join(ends[:3])}?"
     section = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
-    return nearest(key, section if "." in key and section else known)
+    return nearest(key, section or [name for name in known if "." not in name])

@@ -125,6 +125,20 @@ def test_help_shows_the_settings_of_what_is_chosen(cli: Callable, tmp_path: Path
             "train stages.heads.epoch=3",
             "unknown setting, did you mean stages.heads.epochs",
         ),
+        (
+            "train foo=3",
+            "foo: unknown setting, allowed: run_name, runs, seed, resume, debug, overlays, bootstrap",
+        ),
+        ("train data.root=. +foo=3", "+foo: nothing reads it, allowed: run_name, runs, seed"),
+        (
+            "train data.root=. model=detr_tiny +logger.tag=a",
+            "logger.tag: nothing reads it with logger=tensorboard",
+        ),
+        ("train data.root=. +data.zom=3", "+data.zom: nothing reads it, did you mean zoom"),
+        (
+            "evaluate ckpt_path=x +disturbances.shfts=[1]",
+            "+disturbances.shfts: nothing reads it, did you mean shift",
+        ),
         ("train experiment=dmo", "experiment=dmo: unknown, did you mean demo?"),
         ("train modle=detr_tiny", "modle: unknown setting, did you mean model"),
         ("train data.batch_size=abc", "data.batch_size=abc: Value 'abc'"),

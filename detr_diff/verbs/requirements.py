@@ -39,13 +39,13 @@ def require(verb: str, settings: DictConfig) -> None:
 
 
 def _training(settings: DictConfig) -> None:
-    require_whole("trainer", settings.trainer, "default")
+    require_whole("trainer", settings.trainer, "default", more=True)
     require_result(settings.trainer)
 
 
 def _training_run(settings: DictConfig) -> None:
     _training(settings)
-    require_whole("logger", settings.logger, str(settings.logger.kind))
+    require_whole("logger", settings.logger, str(settings.logger.kind), more=False)
 
 
 def _evaluation(settings: DictConfig) -> None:
