@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from detr_diff.model.block_map import BlockMap
-from detr_diff.model.families import BLOCKS, ClassLoss, Family
+from detr_diff.model.block_names import BLOCKS
+from detr_diff.model.families import ClassLoss, Family
 from detr_diff.model.selection import ParameterNames, multiples, prefixes
 
 

@@ -44,6 +44,7 @@ def fold_in_evaluation(detr: nn.Module) -> int:
         names = next((names for end, names in LAYERS.items() if kind.__name__.endswith(end)), None)
         if names is not None and _is_layer(module, *names):
             module.__class__ = _layer(kind, *names)
+            getattr(module, names[0]).__class__ = _Convolution
         elif kind.__name__.endswith(BLOCK):
             module.__class__ = _block(kind)
         else:
@@ -58,6 +59,14 @@ def _is_layer(module: nn.Module, conv_name: str, norm_name: str) -> bool:
     return known and isinstance(parts.get(norm_name), _BatchNorm) and type(parts[conv_name]) is nn.Conv2d
 
 
+class _Convolution(nn.Conv2d):
+    """Called as before, so that whoever listens to it hears of it."""
+
+    def forward(self, input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """With its own weight and bias, or others."""
+        return super().forward(input) if weight is None else self._conv_forward(input, weight, bias)
+
+
 # Classes, see host_checks.py. A batch norm is looked up when it is needed: sync_batchnorm puts others there.
 @cache
 def _layer(kind: Any, conv_name: str, norm_name: str) -> Any:
@@ -66,7 +75,7 @@ def _layer(kind: Any, conv_name: str, norm_name: str) -> Any:
         if norm.training:
             learnt: Tensor = kind.forward(self, given)
             return learnt
-        output: Tensor = conv._conv_forward(given, *folded(conv, norm))
+        output: Tensor = conv(given, *folded(conv, norm))
         for part in BEHIND:
             output = getattr(self, part)(output) if hasattr(self, part) else output
         return output
@@ -84,7 +93,7 @@ def _block(kind: Any) -> Any:
         (weight, bias), (point, shift) = (folded(part.conv, part.norm) for part in (large, small))
         # A convolution of one pixel is one of three by three that looks at the pixel in the middle.
         weight = weight + nn.functional.pad(point, (1, 1, 1, 1))
-        output: Tensor = self.activation(large.conv._conv_forward(given, weight, bias + shift))
+        output: Tensor = self.activation(large.conv(given, weight, bias + shift))
         return output
 
     return type(kind.__name__, (kind,), {"forward": forward})

@@ -1,6 +1,5 @@
 """What differs between the DETR variants, in one table. Adding a family is one row."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,29 +15,6 @@ from detr_diff.model.cuts import (
     LAST_FEATURE_MAP,
     Cut,
 )
-
-# Blocks from the pixels up. A stage names them to say what learns.
-BLOCKS = (
-    "stem",
-    "layer1",
-    "layer2",
-    "layer3",
-    "layer4",
-    "input_projection",
-    "encoder",
-    "decoder",
-    "queries",
-    "class_head",
-    "box_head",
-)
-
-# Shorter ways to name several blocks.
-ALIASES = {
-    "all": BLOCKS,
-    "backbone": BLOCKS[:5],
-    "transformer": ("input_projection", "encoder", "decoder", "queries"),
-    "heads": ("class_head", "box_head"),
-}
 
 # In every family the backbone is here; which of its parts belong to which block, see backbone.py.
 BACKBONE = "model.backbone.model."
@@ -88,10 +64,9 @@ class Family:
         fixed: The parameters that never learn in any block.
         strides: The levels that it takes from a timm backbone.
         multiple_of: What height and width of the input must be a multiple of.
-        frozen_batch_norm: The setting that says whether the batch norm of the backbone is frozen;
-            None where it always is.
+        frozen_batch_norm: The setting that freezes batch norm of the backbone; None: always frozen.
         cuts: Where what is below can be frozen and its outputs kept.
-        names_layer: Whether its heads are asked so that they know for which decoder layer.
+        names_layer: Whether its heads are told for which decoder layer they are asked.
         most_predictions: Of an image; None: as many as it has queries.
         autocast_without_gradient: Parts that are autocast where nothing learns, see autocast.py.
     """
@@ -272,31 +247,3 @@ def family(name: str) -> Family:
     if name not in FAMILIES:
         raise SettingError(f"model.family={name}: unknown, {nearest(name, FAMILIES)}")
     return FAMILIES[name]
-
-
-def expand(blocks: list[str], setting: str) -> tuple[str, ...]:
-    """Blocks and aliases as blocks, in their order from the pixels up.
-
-    Args:
-        blocks: Block names or aliases (all, backbone, transformer, heads).
-        setting: Where they were written, for the error message.
-
-    Raises:
-        SettingError: An unknown name.
-    """
-    chosen: set[str] = set()
-    for name in blocks:
-        if name not in BLOCKS and name not in ALIASES:
-            raise SettingError(f"{setting}: unknown block {name!r}, {nearest(name, [*BLOCKS, *ALIASES])}")
-        chosen.update(ALIASES.get(name, (name,)))
-    return tuple(block for block in BLOCKS if block in chosen)
-
-
-def contract(blocks: Collection[str]) -> list[str]:
-    """Blocks by their aliases, where all blocks of an alias are among them."""
-    left, names = list(blocks), []
-    for alias, members in ALIASES.items():
-        if set(members) <= set(left):
-            names.append(alias)
-            left = [block for block in left if block not in members]
-    return [*names, *left]

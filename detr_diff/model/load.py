@@ -19,7 +19,8 @@ from detr_diff.model.architecture import (
 )
 from detr_diff.model.backbone import require_fit
 from detr_diff.model.batch_norm import restore_batch_norm
-from detr_diff.model.families import ALIASES, family
+from detr_diff.model.block_names import ALIASES
+from detr_diff.model.families import family
 from detr_diff.model.feature_diff import FeatureDiff, require_feature_diff
 from detr_diff.model.modification import Modification
 from detr_diff.model.naming import Naming

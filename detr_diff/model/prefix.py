@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from detr_diff.model.block_map import BlockMap
+from detr_diff.model.block_names import BLOCKS
 from detr_diff.model.cuts import Cut
-from detr_diff.model.families import BLOCKS, Family
+from detr_diff.model.families import Family
 
 
 def blocks_before(cut: Cut) -> tuple[str, ...]:

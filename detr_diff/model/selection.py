@@ -7,7 +7,8 @@ from torch import nn
 
 from detr_diff.errors import SettingError, nearest
 from detr_diff.model.block_map import BlockMap
-from detr_diff.model.families import ALIASES, BLOCKS, Family
+from detr_diff.model.block_names import ALIASES, BLOCKS
+from detr_diff.model.families import Family
 
 # What numbers the layers of a block: those of a transformer, the residual blocks of a backbone.
 LAYERS = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from detr_diff.choices import BatchNorm, Channels, ClassHead, Init, Mismatch, Queries
 from detr_diff.errors import SettingError, nearest
-from detr_diff.model.families import BLOCKS, expand
+from detr_diff.model.block_names import BLOCKS, expand
 
 WHERE = "model.transfer"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from detr_diff.model.families import ALIASES, BLOCKS
+from detr_diff.model.block_names import ALIASES, BLOCKS
 
 
 class Action(StrEnum):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from torch import nn
 
+from detr_diff.model.block_names import BLOCKS, contract
 from detr_diff.model.blocks import RateGroup
-from detr_diff.model.families import BLOCKS, contract
 from detr_diff.training.stages import Stage, Timeline
 
 

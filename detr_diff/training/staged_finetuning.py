@@ -6,8 +6,8 @@ from typing import Any
 
 from lightning import Callback, Trainer
 
+from detr_diff.model.block_names import ALIASES
 from detr_diff.model.blocks import let_learn
-from detr_diff.model.families import ALIASES
 from detr_diff.text import render
 from detr_diff.training.monitor_guard import less_is_better
 from detr_diff.training.schedule_figure import Span as StageSpan

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from detr_diff.choices import Augment, Schedule
 from detr_diff.errors import NothingLearns, SettingError, nearest
-from detr_diff.model.families import BLOCKS, expand
+from detr_diff.model.block_names import BLOCKS, expand
 from detr_diff.model.selection import ParameterNames, blocks_meant, is_block
 from detr_diff.training.schedules import factor
 

@@ -5,8 +5,9 @@ from torch.optim import AdamW
 
 from detr_diff.errors import SettingError
 from detr_diff.model.block_map import BlockMap
+from detr_diff.model.block_names import ALIASES, BLOCKS, expand
 from detr_diff.model.blocks import rate_groups
-from detr_diff.model.families import ALIASES, BACKBONE, BLOCKS, FAMILIES, expand
+from detr_diff.model.families import BACKBONE, FAMILIES
 from detr_diff.model.selection import ParameterNames
 from tests.model.tiny_models import BACKBONES, FIRST, MODELS, build, built, grouped, set_learning
 from tests.model.tiny_models import FAMILIES as TINY

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from detr_diff.errors import SettingError
-from detr_diff.model.families import ALIASES
+from detr_diff.model.block_names import ALIASES
 from detr_diff.model.load import load_model
 from tests.model import published_names as published
 

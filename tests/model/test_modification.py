@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from detr_diff.errors import SettingError
 from detr_diff.model.architecture import Architecture, build_model
+from detr_diff.model.block_names import BLOCKS
 from detr_diff.model.blocks import rate_groups
-from detr_diff.model.families import BLOCKS
 from detr_diff.model.families import FAMILIES as TABLE
 from detr_diff.model.load import load_model
 from detr_diff.model.naming import DERIVED

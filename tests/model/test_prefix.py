@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from detr_diff.model.block_map import BlockMap
+from detr_diff.model.block_names import BLOCKS, expand
 from detr_diff.model.cuts import Cut
-from detr_diff.model.families import BLOCKS, FAMILIES, expand
+from detr_diff.model.families import FAMILIES
 from detr_diff.model.prefix import before_cut, blocks_before, deepest_cut, digest, keep, replay, versions
 from tests.model.tiny_models import build, set_learning
 

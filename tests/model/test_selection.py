@@ -7,8 +7,8 @@ from torch import nn
 from torch.optim import AdamW
 
 from detr_diff.errors import SettingError
+from detr_diff.model.block_names import ALIASES, BLOCKS
 from detr_diff.model.blocks import rate_groups
-from detr_diff.model.families import ALIASES, BLOCKS
 from detr_diff.model.selection import ParameterNames
 from tests.model.tiny_models import FAMILIES as TINY
 from tests.model.tiny_models import MODELS, build, built, grouped, set_learning

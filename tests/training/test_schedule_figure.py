@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from detr_diff.model.families import ALIASES, BLOCKS
+from detr_diff.model.block_names import ALIASES, BLOCKS
 from detr_diff.training.schedule_figure import COLOURS, Span, draw_schedule, drawn_steps, schedule_figure
 from detr_diff.training.stages import StagePlan
 from tests.conftest import ROOT

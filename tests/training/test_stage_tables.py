@@ -4,8 +4,9 @@ from torch import nn
 from torch.optim import AdamW
 
 from detr_diff.errors import SettingError
+from detr_diff.model.block_names import BLOCKS
 from detr_diff.model.blocks import let_learn, parameter_groups, rate_groups
-from detr_diff.model.families import BLOCKS, Family
+from detr_diff.model.families import Family
 from detr_diff.model.selection import ParameterNames
 from detr_diff.text import render
 from detr_diff.training.rates import set_rates

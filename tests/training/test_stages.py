@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from detr_diff.compose import OF_STAGE
 from detr_diff.errors import SettingError
-from detr_diff.model.families import ALIASES, BLOCKS
+from detr_diff.model.block_names import ALIASES, BLOCKS
 from detr_diff.model.selection import ParameterNames
 from detr_diff.training.staged_finetuning import StagedFinetuning
 from detr_diff.training.stages import Stage, StagePlan, ended_early

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from detr_diff.data.finding import Finding, Level, percent
-from detr_diff.model.families import ALIASES, contract
+from detr_diff.model.block_names import ALIASES, contract
 from detr_diff.model.transfer_report import TransferReport, share
 from detr_diff.training.stages import Stage
 
