@@ -32,8 +32,14 @@ def processes(trainer: Mapping[str, Any]) -> int:
     """How many processes the trainer section asks for on this machine.
 
     Raises:
-        SettingError: `devices` is nothing that Lightning understands.
+        SettingError: `devices` is nothing that Lightning understands, or other machines are asked for.
     """
+    nodes = trainer.get("num_nodes", 1)
+    if nodes != 1 and not launched():
+        raise SettingError(
+            f"trainer.num_nodes={nodes}: nothing has started this on the other machines; "
+            "torchrun -m detr_diff train ... or srun detr-diff train ... does"
+        )
     devices = trainer["devices"]
     if devices in ("auto", -1, "-1"):
         import torch

@@ -61,7 +61,8 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.exhaustive
 def test_two_processes_train_as_one(data_root: Path, tmp_path: Path, pretrained: Path) -> None:
     one = words(data_root, tmp_path / "one", pretrained, "data.batch_size=6")
-    two = words(data_root, tmp_path / "two", pretrained, "data.batch_size=3", "trainer.devices=2")
+    both = ("trainer.devices=2", "trainer.strategy=ddp")  # as auto
+    two = words(data_root, tmp_path / "two", pretrained, "data.batch_size=3", *both)
     assert main(one) == 0
     assert main(two) == 0
     alone, together = weights(tmp_path / "one/train"), weights(tmp_path / "two/train")
@@ -108,9 +109,18 @@ def test_processes_share_the_batches_of_one(size: int, batch_size: int, processe
         assert all(share[number] for share in shares)
 
 
-def test_a_wrong_number_of_devices_is_named(data_root: Path, tmp_path: Path, capfd: Any) -> None:
-    code = main(["train", *TINY, f"data.root={data_root}", f"runs={tmp_path}", "trainer.devices=two"])
-    assert (code, "trainer.devices=two: a number from 1" in capfd.readouterr().err) == (2, True)
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("trainer.devices=two", "trainer.devices=two: a number from 1"),
+        ("+trainer.num_nodes=2", "trainer.num_nodes=2: nothing has started this on the other machines"),
+    ],
+)
+def test_a_wrong_number_of_devices_is_named(
+    word: str, message: str, data_root: Path, tmp_path: Path, capfd: Any
+) -> None:
+    code = main(["train", *TINY, f"data.root={data_root}", f"runs={tmp_path}", word])
+    assert (code, message in capfd.readouterr().err) == (2, True)
 
 
 def test_the_first_process_to_fail_says_why(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) ->
         )
     if kept.possible(plan) or any(stage.batch_size or stage.augment for stage in plan.stages):
         chosen["reload_dataloaders_every_n_epochs"] = 1
-    if chosen["strategy"] == "auto" and launched():
+    if chosen["strategy"] in ("auto", "ddp") and launched():
         # Blocks are frozen after the model is wrapped, so that all processes thaw them in sync.
         chosen["strategy"] = "ddp_find_unused_parameters_true"
     return chosen
