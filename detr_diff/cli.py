@@ -95,6 +95,7 @@ def _run(words: list[str]) -> int:
     if verb in SETTINGS:
         rest = [_quoted_items(word, SETTINGS[verb]) for word in rest]
     overrides = _overrides(_named(rest, FOLDERS[verb]) if verb in FOLDERS else rest)
+    overrides = [_at_home(word) for word in overrides]
 
     from detr_diff.compose import compose
     from detr_diff.verbs.requirements import require
@@ -154,6 +155,12 @@ def _quoted_items(word: str, key: str) -> str:
         else:
             items[-1] += letter
     return f"{key}=[{','.join(quoted(item.strip()) for item in items if item.strip())}]"
+
+
+def _at_home(word: str) -> str:
+    """`key=~/folder` with the folder of the user, which a shell leaves alone behind a =."""
+    key, _, value = word.partition("=")
+    return f"{key}={os.path.expanduser(value)}" if value == "~" or value.startswith("~/") else word
 
 
 def _overrides(words: list[str]) -> list[str]:

@@ -139,6 +139,11 @@ def test_help_shows_the_settings_of_what_is_chosen(cli: Callable, tmp_path: Path
             "evaluate ckpt_path=x +disturbances.shfts=[1]",
             "+disturbances.shfts: nothing reads it, did you mean shift",
         ),
+        ("train data.root=~/none/of/these", "/none/of/these: no such folder"),
+        (
+            "evaluate model=oracle data.root=. +model.pairs=3",
+            "model.pairs: nothing reads it with model=or",
+        ),
         ("train experiment=dmo", "experiment=dmo: unknown, did you mean demo?"),
         ("train modle=detr_tiny", "modle: unknown setting, did you mean model"),
         ("train data.batch_size=abc", "data.batch_size=abc: Value 'abc'"),

@@ -78,6 +78,17 @@ def test_wrong_data_is_named_first(data_root: Path, tmp_path: Path, cli: Callabl
     assert "memorising" not in content["figures"]
 
 
+def test_labels_without_places_are_a_finding(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    root = Path(shutil.copytree(data_root, tmp_path / "data"))
+    for path in (root / "labels").rglob("*.txt"):
+        rows = [line.split()[:5] for line in path.read_text().splitlines()]
+        path.write_text("".join(" ".join(row) + "\n" for row in rows))
+    result, content = examined(cli, root, tmp_path / "out", "model.places=true")
+    assert result.code == 1
+    assert "labels without places" in names(content)
+    assert set(content["not_examined"]) == {"training"}
+
+
 def test_damaged_weights_are_a_finding(data_root: Path, tmp_path: Path, cli: Callable) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(b"half of a download")
@@ -99,6 +110,14 @@ def test_damaged_weights_are_a_finding(data_root: Path, tmp_path: Path, cli: Cal
         (["+stages.first.warmup=3"], "stages.first.warmup=3"),
         (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1: at least 0"),
         (["+trainer.max_steps=3"], "trainer.max_steps=3: not taken"),
+        (["+trainer.gradient_clip=0.5"], "trainer.gradient_clip: unknown, did you mean gradient_clip_val"),
+        (["compile=inductr"], "compile=inductr: unknown, did you mean inductor"),
+        (["kept_prefix.gb=0"], "kept_prefix.gb=0.0: a size above 0"),
+        (["trainer.check_val_every_n_epoch=500"], "trainer.check_val_every_n_epoch=500: no validation in"),
+        (["trainer.val_check_interval=1000"], "trainer.val_check_interval=1000: an epoch has"),
+        (["+stages.first.warmup=null"], "stages.first.warmup=None: a share of the stage"),
+        (["+stages.first.augment=false"], "stages.first.augment=False: allowed: "),
+        (["model.feature_diff.compare=abs"], "model.feature_diff.compare=abs: nothing reads it without"),
     ],
 )
 def test_wrong_usage_is_no_finding(

@@ -108,6 +108,25 @@ def test_coco_comes_back_the_same(root: Path, tmp_path: Path, cli: Callable, pic
     assert len(checked(root)) == 12
 
 
+def test_what_an_export_loses_is_told(tmp_path: Path, cli: Callable) -> None:
+    source = tmp_path / "source"
+    (source / "labels").mkdir(parents=True)
+    (source / "dataset.yaml").write_text("names: [person, car]\nlabels: after\n")
+    rows = ["pair,scene,before,after,label"]
+    for index in range(4):
+        save(source / f"{index}.png", np.full((8, 9, 3), index, np.uint8))
+        (source / f"labels/{index}.txt").write_text("1 0.5 0.5 0.25 0.25\n")
+        rows.append(f"{'yard/' * (index == 3)}{index},yard,{index}.png,{index}.png,labels/{index}.txt")
+    (source / "pairs.csv").write_text("\n".join(rows) + "\n")
+    for form in ("coco", "yolo"):
+        done = cli("data", "export", f"format={form}", f"data.root={source}", f"out={tmp_path / form}")
+        assert (
+            f"{form} does not say which places are labelled: after an import, write `labels: after`"
+            in done.out
+        )
+        assert ("3 pairs would have another after an import" in done.out) is (form == "yolo")
+
+
 def test_other_programs_read_the_coco_files(root: Path, tmp_path: Path, cli: Callable) -> None:
     out = tmp_path / "coco"
     assert cli("data", "export", "format=coco", f"data.root={root}", f"out={out}").code == 0

@@ -75,6 +75,24 @@ def test_resume_without_anything_begins(data_root: Path, tmp_path: Path) -> None
     assert (tmp_path / "train/metrics.json").exists()
 
 
+def test_a_finished_run_is_finished_without_what_it_is_resumed_from(
+    data_root: Path, tmp_path: Path, cli: Callable
+) -> None:
+    """last.ckpt is three times as large as best.ckpt, and who needs the room deletes it."""
+    assert main(words(data_root, tmp_path)) == 0
+    run = tmp_path / "train"
+    for name in ("last.ckpt", "previous.ckpt"):
+        (run / "checkpoints" / name).unlink(missing_ok=True)
+    names = ("metrics.json", "metrics.csv", "config.yaml", "checkpoints/best.ckpt")
+    before = {name: (run / name).read_bytes() for name in names}
+    again = cli(*words(data_root, tmp_path))
+    assert again.code == 0
+    assert "has finished already" in again.err
+    other = cli(*words(data_root, tmp_path, "optimizer.weight_decay=0.5"))
+    assert (other.code, "resume=true: optimizer.weight_decay was" in other.err) == (2, True)
+    assert {name: (run / name).read_bytes() for name in names} == before
+
+
 def test_a_damaged_checkpoint_is_named_and_skipped(run_dir: Path, tmp_path: Path) -> None:
     good = (run_dir / "checkpoints/last.ckpt").read_bytes()
     last, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"

@@ -36,8 +36,8 @@ from detr_diff.errors import SettingError
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
 BOTH_PLACES = (Places.both, Places.changed)
+SPLITS = ("train", "val", "test")
 
 
 class MovedObjectDataModule(LightningDataModule):
@@ -216,7 +216,7 @@ class MovedObjectDataModule(LightningDataModule):
 
     def warn_of_symmetric_diff(self, setting: str) -> None:
         """Say once when the training labels cannot be told apart; see convention.py."""
-        warn_of_symmetric_diff(self.datasets["train"].pairs, setting)
+        warn_of_symmetric_diff(self.datasets["train"].pairs, setting, self._places())
 
     def train_dataloader(self) -> Windows:
         epoch, images = self._epoch(), self.datasets["train"]

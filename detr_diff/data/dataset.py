@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 import detr_diff
 from detr_diff.data.augment import NO_AUGMENTATION, Sample, Strength, augment
 from detr_diff.data.batch import Target
-from detr_diff.data.diff import Comparison, diff_image
+from detr_diff.data.diff import Comparison, diff_image, diff_picture
 from detr_diff.data.disturbance import Disturbing
 from detr_diff.data.frame_cache import FrameCache, Frames
 from detr_diff.data.image import REDUCED, read_image
@@ -193,8 +193,10 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
 
         Of a ready diff image there are no frames.
         """
-        before, after, diff = self._aligned(index)
-        return before, None if before is None else after, diff[-3:]
+        before, after, image = self._aligned(index)
+        if before is None:
+            return None, None, image[-3:]
+        return before, after, diff_picture(image, self.comparison.diff)
 
     def _aligned(self, index: int) -> tuple[Tensor | None, Tensor, Tensor]:
         before, after = self._read(index)

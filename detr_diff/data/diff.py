@@ -120,6 +120,19 @@ DIFFS = {
 }
 
 
+def diff_picture(image: Tensor, diff: Diff) -> Tensor:
+    """What changed, to be looked at.
+
+    Args:
+        image: uint8 [C, H, W], of `diff_image`.
+        diff: How it was made.
+
+    Returns:
+        uint8 [3, H, W]; of both frames their absolute difference.
+    """
+    return abs_diff(image[:3], image[3:]) if diff is Diff.frames else image[-3:]
+
+
 def compensate_light(before: Tensor, after: Tensor) -> Tensor:
     """Give one frame the light of the other: gain and bias of each channel.
 

@@ -26,6 +26,7 @@ SceneOf = Callable[[str, str | None], str | None]  # from the name and the scene
 
 log = logging.getLogger(__name__)
 
+COLUMNS = ("pair", "before", "after", "label", "scene", "split")
 CLASSES = "classes.txt"  # labelling tools put it beside the labels
 
 
@@ -91,6 +92,8 @@ def discover(
             len(found.pairs) - len(ready),
             ", ".join(ready[:5]),
         )
+    if ready and len(ready) == len(found.pairs):
+        log.info("all %d pictures are taken as ready diff images: no pair has a before frame", len(ready))
     if not found.pairs and not found.problems:
         raise SettingError(f"data.root={root}: no frame pairs in it")
     return found
@@ -108,7 +111,8 @@ def _scene_of(pattern: str | None) -> SceneOf:
         match = regex.search(name)
         if match is None:
             raise SettingError(f"data.scene={pattern}: does not match pair {name!r}")
-        return str(match.group(1) if regex.groups else match.group())
+        # A group that is optional may have no part in the match.
+        return str((regex.groups and match.group(1)) or match.group())
 
     return scene_of
 
@@ -121,6 +125,10 @@ def _from_csv(
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             columns = rows.fieldnames or []
+            for column in columns:
+                meant = column.strip().casefold()
+                if column != meant and meant in COLUMNS:
+                    raise SettingError(f"{table}:1: column {column!r}: {meant!r} is what it must be called")
             missing = [column for column in ("after", "label")[: 1 + labelled] if column not in columns]
             if missing:
                 raise SettingError(

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 # A forked worker hangs as soon as it touches a thread pool of OpenCV that its parent used.
@@ -13,6 +14,7 @@ cv2.setNumThreads(0)
 
 
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
+BITS = 0x0102  # tag of TIFF: bits of each channel
 SMALLEST = 2  # pixels; what is thinner cannot be resized in proportion
 
 # A JPEG can be decoded at these shares of its size, for a part of the cost (OpenCV's flags).
@@ -78,12 +80,16 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
                 return f"{width}x{height} pixels, at least {SMALLEST}x{SMALLEST} expected"
             if image.mode[0] in "IF":
                 return f"{image.mode} pixels, 8 bits a channel expected"
-            if image.format == "PNG" and _png_bits(path) > 8:
-                return f"{_png_bits(path)} bits a channel, 8 expected"
+            if (bits := _bits(path, image)) > 8:
+                return f"{bits} bits a channel, 8 expected"
+            # Not image.getexif() of a PNG, which decodes all of it.
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+            found = exif if image.format == "PNG" else image.getexif()
+            if (turned := found.get(ORIENTATION, 1)) not in (0, 1):
+                return f"orientation {turned} (EXIF), which is not applied: write it upright, without that"
             if image.format == "PNG":
                 image.verify()
-            elif (turned := image.getexif().get(ORIENTATION, 1)) not in (0, 1):
-                return f"orientation {turned} (EXIF), which is not applied: write it upright, without that"
             else:
                 image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))
                 image.load()
@@ -94,10 +100,14 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
     return height, width
 
 
-def _png_bits(path: Path) -> int:
+def _bits(path: Path, image: Image.Image) -> int:
     """Bits a channel as the header says: PIL opens colours of 16 bits as if they had 8."""
-    with path.open("rb") as file:
-        return file.read(25)[24]
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            return file.read(25)[24]
+    if isinstance(image, TiffImageFile):
+        return max(image.tag_v2.get(BITS, (8,)))
+    return 8
 
 
 def digest(path: Path) -> bytes:

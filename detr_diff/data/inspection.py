@@ -25,12 +25,12 @@ from detr_diff.data.change import (
 )
 from detr_diff.data.diff import compensate_light
 from detr_diff.data.labels import Labels
-from detr_diff.data.registration import estimate
+from detr_diff.data.registration import corner_paths, estimate
 
 Floats = npt.NDArray[np.float64]
 
 REDUCED = 240  # longer side in pixels of the frames that the motion is estimated from
-TOLERATED = 0.5  # pixels of camera shift that need no alignment here
+TOLERATED = 0.5  # pixels of camera motion that need no alignment here
 SMALL = (64, 48)  # size of the frames that the light is estimated from
 NOISE = 5.0  # a change is larger than this many times the 80 % quantile outside the boxes
 MOST_NOISE = 48.0  # grey levels; more is no noise
@@ -60,6 +60,7 @@ class Inspection:
         shift: How far the camera moved at the middle of the frame, in pixels (x, y); None when
             the frames cannot be aligned.
         rotation: How far it turned, in degrees.
+        moved: How far the corners of the frame moved, in pixels, in the mean; 0 when that cannot be told.
         gain: Light of the after frame: gain * before + bias, mean of the channels.
         bias: In grey levels.
         light: By how many grey levels the light changed, mean of the picture.
@@ -80,6 +81,7 @@ class Inspection:
 
     shift: tuple[float, float] | None
     rotation: float
+    moved: float
     gain: float
     bias: float
     light: float
@@ -92,11 +94,6 @@ class Inspection:
     blobs: npt.NDArray[np.int64]
     unlabelled: float | None
     fits: dict[str, float]
-
-    @property
-    def moved(self) -> float:
-        """How far the camera moved, in pixels; 0 when that cannot be told."""
-        return float(np.hypot(*self.shift)) if self.shift else 0.0
 
 
 def inspect(
@@ -115,11 +112,14 @@ def inspect(
     lit = _lit(before, gain, bias)
     matrix = _matrix(lit, after)
     shift, rotation = (None, 0.0) if matrix is None else _motion(matrix, height, width)
+    # Of the corners: a camera that turns about its middle moves all but that.
+    paths = np.zeros((4, 2)) if matrix is None else corner_paths(matrix, width, height)
+    moved = float(np.linalg.norm(paths, axis=1).mean())
     margin = 0
-    if matrix is not None and shift is not None and np.hypot(*shift) > TOLERATED:
-        moved = cv2.warpAffine(_pixels(lit), matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        lit = torch.from_numpy(moved).permute(2, 0, 1)
-        margin = int(np.ceil(np.abs(shift).max())) + 1
+    if matrix is not None and moved > TOLERATED:
+        warped = cv2.warpAffine(_pixels(lit), matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        lit = torch.from_numpy(warped).permute(2, 0, 1)
+        margin = int(np.ceil(np.abs(paths).max())) + 1
     amount = change(lit, after)
     if margin:  # beyond the border of the moved frame nothing is known
         amount[:margin] = amount[-margin:] = 0
@@ -139,6 +139,7 @@ def inspect(
     return Inspection(
         shift=shift,
         rotation=rotation,
+        moved=moved,
         gain=float(gain.mean()),
         bias=float(bias.mean()),
         light=light,

@@ -16,7 +16,7 @@ def said_names(root: Path) -> dict[str, list[str]]:
     found = {}
     for name in LISTS:
         if (root / name).is_file():
-            lines = (root / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = (root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines()
             found[name] = [line.strip() for line in lines if line.strip()]
     for name in MAPS:
         if (root / name).is_file():

@@ -128,10 +128,15 @@ def _difference_ratio(before: Image, after: Image, matrix: Matrix) -> float:
     return float(aligned / unaligned) if unaligned > 0 else 1.0
 
 
+def corner_paths(matrix: Matrix, width: int, height: int) -> Matrix:
+    """How the corners of a frame move, (x, y) in pixels, [4, 2]; `matrix` as of `estimate`."""
+    corners = _corners(width, height, 0)
+    return corners @ matrix.T - corners[:, :2]
+
+
 def _motion(matrix: Matrix, width: int, height: int) -> float:
     """Mean distance in pixels that the corners of the frame move."""
-    corners = _corners(width, height, 0)
-    return float(np.linalg.norm(corners @ matrix.T - corners[:, :2], axis=1).mean())
+    return float(np.linalg.norm(corner_paths(matrix, width, height), axis=1).mean())
 
 
 def _corners(width: int, height: int, inside: int) -> Matrix:

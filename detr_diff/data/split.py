@@ -15,7 +15,12 @@ from detr_diff.text import natural
 
 
 def split_pairs(
-    pairs: Sequence[FramePair], by: SplitBy, val: float, test: float, seed: int
+    pairs: Sequence[FramePair],
+    by: SplitBy,
+    val: float,
+    test: float,
+    seed: int,
+    usable: Sequence[int] | None = None,
 ) -> list[str | None]:
     """Assign every pair to a split.
 
@@ -30,14 +35,17 @@ def split_pairs(
         val: Share of validation, in [0, 1).
         test: Share of test, in [0, 1).
         seed: Another seed gives another division.
+        usable: Positions of the pairs whose split column is looked at; None: all. What it says of a pair
+            that cannot be used may be wrong.
 
     Raises:
         SettingError: The shares do not fit, or `by` needs what the pairs do not have.
     """
     if not (val >= 0.0 and test >= 0.0 and val + test < 1.0):
         raise SettingError(f"data.val={val} data.test={test}: shares from 0, together below 1")
+    said = pairs if usable is None else [pairs[position] for position in usable]
     if by is SplitBy.auto:
-        named, scenes_named = {pair.split for pair in pairs}, {pair.scene for pair in pairs}
+        named, scenes_named = {pair.split for pair in said}, {pair.scene for pair in pairs}
         if _divides(named):
             by = SplitBy.column
         elif None not in scenes_named and len(scenes_named) >= 3:
@@ -45,10 +53,10 @@ def split_pairs(
         else:
             by = SplitBy.pair
     if by is SplitBy.column:
-        unnamed = [pair.name for pair in pairs if pair.split is None]
+        unnamed = [pair.name for pair in said if pair.split is None]
         if unnamed:
             raise SettingError(
-                f"data.split_by=column: pair {unnamed[0]!r} has no split, {len(unnamed)} of {len(pairs)} in "
+                f"data.split_by=column: pair {unnamed[0]!r} has no split, {len(unnamed)} of {len(said)} in "
                 "all; name one for each, or choose data.split_by=scene, pair or time"
             )
         return [pair.split for pair in pairs]
@@ -125,8 +133,9 @@ def split_usable(usable: LabelledPairs, by: SplitBy, val: float, test: float, se
     All that were found are divided, so that a pair left out moves no cut in time: what was learnt is found
     again by an evaluation that leaves out other pairs.
     """
-    chosen = split_pairs(usable.pairs, by, val, test, seed)
-    return [chosen[row] for row in usable.rows.tolist()]
+    rows = usable.rows.tolist()
+    chosen = split_pairs(usable.pairs, by, val, test, seed, rows)
+    return [chosen[row] for row in rows]
 
 
 def division(splits: Mapping[str, Sized], names: Sequence[str]) -> str:

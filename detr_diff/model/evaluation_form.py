@@ -45,7 +45,7 @@ def fold_in_evaluation(detr: nn.Module) -> int:
         if names is not None and _is_layer(module, *names):
             module.__class__ = _layer(kind, *names)
             getattr(module, names[0]).__class__ = _Convolution
-        elif kind.__name__.endswith(BLOCK):
+        elif kind.__name__.endswith(BLOCK) and hasattr(module, "conv2"):  # that of timm has other parts
             module.__class__ = _block(kind)
         else:
             continue

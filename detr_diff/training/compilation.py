@@ -10,6 +10,17 @@ from detr_diff.errors import SettingError, nearest
 SHAPES = 64
 
 
+def require_backend(backend: str) -> None:
+    """Refuse a compiler that is not there.
+
+    Raises:
+        SettingError: torch.compile has no such backend.
+    """
+    known = torch.compiler.list_backends(exclude_tags=())
+    if backend not in known:
+        raise SettingError(f"compile={backend}: unknown, {nearest(backend, known)}")
+
+
 def compile_model(detr: Any, backend: str) -> None:
     """Compile backbone and encoder, and the decoder where no denoising queries enter it.
 
@@ -20,9 +31,7 @@ def compile_model(detr: Any, backend: str) -> None:
     Raises:
         SettingError: torch.compile has no such backend.
     """
-    known = torch.compiler.list_backends(exclude_tags=())
-    if backend not in known:
-        raise SettingError(f"compile={backend}: unknown, {nearest(backend, known)}")
+    require_backend(backend)
     torch._dynamo.config.recompile_limit = SHAPES
     inner: Any = detr.model
     parts = [inner.backbone, inner.encoder]

@@ -58,14 +58,14 @@ class Stage:
             optional = name in ("batch_size", "patience")
             if not (value is None and optional) and (not isinstance(value, int) or value < 1):
                 raise SettingError(f"{where}.{name}={value}: a whole number, at least 1")
-        if not 0.0 <= self.warmup < 1.0:
+        if not isinstance(self.warmup, int | float) or not 0.0 <= self.warmup < 1.0:
             raise SettingError(f"{where}.warmup={self.warmup}: a share of the stage, from 0 to below 1")
         if self.schedule not in list(Schedule):
-            raise SettingError(f"{where}.schedule={self.schedule}: {nearest(self.schedule, Schedule)}")
+            raise SettingError(f"{where}.schedule={self.schedule}: {nearest(str(self.schedule), Schedule)}")
         object.__setattr__(self, "schedule", Schedule(self.schedule))
         if self.augment is not None:
             if self.augment not in list(Augment):
-                raise SettingError(f"{where}.augment={self.augment}: {nearest(self.augment, Augment)}")
+                raise SettingError(f"{where}.augment={self.augment}: {nearest(str(self.augment), Augment)}")
             object.__setattr__(self, "augment", Augment(self.augment))
         for name in ("learn", "freeze"):
             words: tuple[str, ...] = getattr(self, name)

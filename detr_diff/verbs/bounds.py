@@ -197,7 +197,7 @@ def require_exact(trainer: DictConfig) -> None:
     if trainer.get("precision") in HALVES:
         raise SettingError(
             f"trainer.precision={trainer.precision}: would round the boxes of the labels, too, by up to four "
-            "pixels; bf16-mixed rounds backbone and encoder alone"
+            "pixels; bf16-mixed keeps what learns from them in float32"
         )
 
 

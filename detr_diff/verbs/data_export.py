@@ -1,6 +1,7 @@
 """`detr-diff data export`: a data set as COCO or YOLO."""
 
 import logging
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rich.table import Table
 
 from detr_diff.choices import ExportFormat, OnError, Pictures, SplitBy
 from detr_diff.data.check import check
-from detr_diff.data.description import class_names
+from detr_diff.data.description import class_names, read_description
 from detr_diff.data.discovery import discover
 from detr_diff.data.formats.coco_export import write_coco
 from detr_diff.data.formats.yolo_export import write_yolo
@@ -56,6 +57,13 @@ def run(settings: DictConfig) -> int:
     print(render(table))
     if any((item.labels.places >= 0).any() for item in usable):
         print(f"{settings.format} does not say which boxes are old and which are new places: that is lost")
+    places = None if data.labels else read_description(root).places
+    if places is not None:
+        said = f"`labels: {places}` into dataset.yaml"
+        print(f"{settings.format} does not say which places are labelled: after an import, write {said}")
+    other = sum(item.pair.scene != (os.path.dirname(item.pair.name) or None) for item in usable)
+    if settings.format == ExportFormat.yolo and other:
+        print(f"yolo has no scenes but folders: {other} pairs would have another after an import, or none")
     if None in chosen:
         print(f"{chosen.count(None)} pairs have frames on both sides of a cut in time and were left out")
     return 0

@@ -6,13 +6,13 @@ from typing import Any
 from lightning import Callback
 from omegaconf import DictConfig
 
-from detr_diff.choices import Cache, Compare, Diff, ModelInput
+from detr_diff.choices import Cache, Compare, CompareLevels, Diff, ModelInput
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import class_names
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError
-from detr_diff.launch import launched
+from detr_diff.launch import launched, processes
 from detr_diff.model.feature_diff import FeatureDiff
 from detr_diff.model.load import load_model
 from detr_diff.model.transfer_report import TransferReport
@@ -25,6 +25,8 @@ from detr_diff.training.non_finite_guard import NonFiniteGuard
 from detr_diff.training.run import follow_stages
 from detr_diff.training.stages import StagePlan
 
+# How features are compared unless it is said, see conf/train.yaml.
+COMPARED = {"compare": Compare.signed, "levels": CompareLevels.all}
 # Of the data settings: they say something of one folder.
 OF_ROOT = ("pairs", "labels", "scene", "subset")
 
@@ -41,9 +43,14 @@ def take_both_frames(settings: DictConfig) -> None:
     """Features are compared instead of pixels, so the input is both frames.
 
     Raises:
-        SettingError: Another way to compare the pixels was asked for.
+        SettingError: Another way to compare pixels was asked for, or features are not compared at all.
     """
     if ModelInput(settings.model.input) is not ModelInput.feature_diff:
+        for key, value in settings.model.feature_diff.items():
+            if value != COMPARED[str(key)]:
+                raise SettingError(
+                    f"model.feature_diff.{key}={value}: nothing reads it without model.input=feature_diff"
+                )
         return
     if settings.data.diff not in (Diff.abs, Diff.frames):  # the default, or after this function
         raise SettingError(
@@ -148,6 +155,13 @@ def trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) ->
         # Blocks are frozen after the model is wrapped, so that all processes thaw them in sync.
         chosen["strategy"] = "ddp_find_unused_parameters_true"
     return chosen
+
+
+def batches_of_epochs(trainer: dict[str, Any], plan: StagePlan, data: MovedObjectDataModule) -> list[int]:
+    """Training batches of each epoch, of a process; `trainer` is the section."""
+    sizes = [stage.batch_size for stage in plan.stages for _ in range(stage.epochs)]
+    count = processes(trainer)
+    return [data.train_batches(size, count) for size in sizes[: trainer["max_epochs"]]]
 
 
 def same_folder(root: str, other: str | None) -> bool:

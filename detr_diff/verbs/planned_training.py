@@ -1,6 +1,8 @@
 """What the doctor examines of a training: its weights, stages, input, rates, memory and time."""
 
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,10 @@ from detr_diff.compose import plain
 from detr_diff.data.augment import NO_AUGMENTATION
 from detr_diff.data.batch import Samples, collate
 from detr_diff.data.datamodule import MovedObjectDataModule
-from detr_diff.errors import NothingLearns
+from detr_diff.errors import NothingLearns, UserError
 from detr_diff.model.transfer_report import TransferReport
 from detr_diff.text import render
+from detr_diff.training.compilation import require_backend
 from detr_diff.training.detector import Detector
 from detr_diff.training.examinations.cost import (
     Cost,
@@ -35,9 +38,12 @@ from detr_diff.training.examinations.trial import Trial
 from detr_diff.training.examinations.verdict import Diagnosis, fault
 from detr_diff.training.gradient_checkpointing import checkpoint_gradients
 from detr_diff.training.guards import require_learning
+from detr_diff.training.kept_prefix import KeptPrefix
 from detr_diff.training.precision import precision_of
+from detr_diff.training.run import build_trainer
 from detr_diff.training.stage_tables import plan_table
-from detr_diff.verbs.parts import data_module
+from detr_diff.verbs.bounds import require_validation
+from detr_diff.verbs.parts import batches_of_epochs, data_module, trainer_settings
 from detr_diff.verbs.places import require_places
 
 SIZE = 4  # pairs in a step of a trial
@@ -66,6 +72,7 @@ class PlannedTraining:
         self.accelerator = str(trainer.get("accelerator", "auto"))
         self.precision = precision_of(trainer, detector.detr)
         self.data = self._data()
+        self._require_settings()
         devices = trainer.get("devices", 1)
         self.plan = Plan(
             self.stages,
@@ -77,9 +84,32 @@ class PlannedTraining:
             trainer.get("limit_train_batches"),
         )
 
+    def _require_settings(self) -> None:
+        """Refuse what train refuses before its first step.
+
+        Raises:
+            SettingError: As there.
+        """
+        settings, where = self.settings, self.settings.kept_prefix
+        kept = KeptPrefix(self.detector, self.data, Cache(where.where), where.gb, settings.data.cache_dir)
+        given = trainer_settings(settings, self.stages, kept)
+        require_validation(given, batches_of_epochs(given, self.stages, self.data))
+        if settings.compile is not None:
+            require_backend(settings.compile)
+        with TemporaryDirectory() as folder:
+            build_trainer(given, Path(folder), self.detector)
+
     def examine(self) -> None:
         """All examinations; those that learn are left out where nothing could come of it."""
         diagnosis, detector = self.diagnosis, self.detector
+        try:
+            require_places(detector, self.data, "train")
+        except UserError as error:
+            why = "training refuses to start"
+            remedy = "model.places=false, or label lines that end in before 3 or after 3"
+            diagnosis.causes.append(fault("labels without places", str(error), why, remedy))
+            diagnosis.left_out["training"] = "each label must name its place first"
+            return
         try:
             require_learning(self.stages.stages, detector.rate_groups)
         except NothingLearns as error:
@@ -198,7 +228,6 @@ class PlannedTraining:
         settings.data.cache = "off"
         data = data_module(settings, self.detector)
         data.setup()
-        require_places(self.detector, data, "train")
         return data
 
     def _samples(self) -> Samples:

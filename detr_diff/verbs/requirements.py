@@ -55,6 +55,8 @@ def _evaluation(settings: DictConfig) -> None:
         raise SettingError(
             "not given: ckpt_path=...; or model=threshold_blobs or model=oracle, with data.root=..."
         )
+    if settings.model is not None:
+        require_whole("model", settings.model, str(settings.model.get("baseline")), more=False)
     if settings.out:
         _require_no_result(settings.out, "evaluation.json")
         # In a run folder the results of the training have the same names.

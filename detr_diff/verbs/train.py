@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,13 @@ from detr_diff.compose import compose, plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError, UserError
 from detr_diff.grammar import quoted
-from detr_diff.launch import processes
 from detr_diff.model.batch_norm import require_plain_batch_norm
 from detr_diff.report.report import write_report
 from detr_diff.text import render
 from detr_diff.training.checkpoints import LAST, newest, step_and_precision
 from detr_diff.training.detector import Detector
 from detr_diff.training.guards import require_learning
-from detr_diff.training.monitor_guard import MonitorGuard
+from detr_diff.training.monitor_guard import MonitorGuard, less_is_better
 from detr_diff.training.place_callback import PlaceCallback
 from detr_diff.training.precision import precision_of
 from detr_diff.training.process import prepare_process
@@ -45,6 +45,7 @@ from detr_diff.training.stop import Stop
 from detr_diff.training.whole_file import write_whole
 from detr_diff.verbs.bounds import FREE, require_epochs, require_validation
 from detr_diff.verbs.parts import (
+    batches_of_epochs,
     guards,
     new_detector,
     same_folder,
@@ -84,11 +85,13 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
 def _train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile, stop: Stop) -> float:
     folder = run_dir / "checkpoints"
     take_both_frames(settings)
+    finished = settings.resume and (run_dir / METRICS).exists()
     resumed = newest(folder) if settings.resume else None
-    _keep_config(settings, run_dir / "config.yaml", resumed is not None)
-    if resumed and (run_dir / METRICS).exists():
+    _keep_config(settings, run_dir / "config.yaml", finished or resumed is not None)
+    if finished:
         log.info("%s has finished already", run_dir)
-        return best_score(resumed)
+        # Whoever needs the room may have deleted what a run is resumed from.
+        return best_score(resumed) if resumed else math.nan
     record_launch(run_dir)
     seed_everything(settings.seed, verbose=False)
     plan = stage_plan(settings)
@@ -99,10 +102,9 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     data.require("train", "val")
     _require_objects(data, settings.checkpoint.monitor)
     given = plain(settings)["trainer"]
-    sizes = [stage.batch_size for stage in plan.stages for _ in range(stage.epochs)][: given["max_epochs"]]
     if given.get("sync_batchnorm"):
         require_plain_batch_norm(detector.detr)
-    require_validation(given, [data.train_batches(size, processes(given)) for size in sizes])
+    require_validation(given, batches_of_epochs(given, plan, data))
     require_places(detector, data, "train", "val", "test")
     data.fill_cache("train", "val", "test")
     if symmetric := symmetric_setting(detector):
@@ -169,7 +171,7 @@ def _require_objects(data: MovedObjectDataModule, monitor: str) -> None:
     }
     for split, why in needed.items():
         pairs, given = data.datasets[split].pairs, data.settings
-        if not pairs.objects_in_all() and (split == "train" or monitor != "val/loss"):
+        if not pairs.objects_in_all() and (split == "train" or not less_is_better(monitor)):
             raise SettingError(
                 f"no objects in the {len(pairs)} pairs of the {split} split of {given.root}: {why}; see "
                 f"data.split_by={given.split_by} data.val={given.val} data.test={given.test}"

@@ -122,8 +122,10 @@ def test_training_refuses_or_leaves_out(broken: Path, tmp_path: Path, cli: Calla
 def test_pictures_that_would_be_read_otherwise_are_problems(tmp_path: Path) -> None:
     colours = np.full((6, 8, 3), 3200, np.uint16)
     cv2.imwrite(str(tmp_path / "deep.png"), colours)
-    assert inspect_image(tmp_path / "deep.png") == "16 bits a channel, 8 expected"
-    for suffix in ("jpg", "tif"):
+    cv2.imwrite(str(tmp_path / "deep.tif"), colours)
+    for name in ("deep.png", "deep.tif"):
+        assert inspect_image(tmp_path / name) == "16 bits a channel, 8 expected"
+    for suffix in ("jpg", "tif", "png"):
         path, turned = tmp_path / f"turned.{suffix}", Image.Exif()
         turned[0x0112] = 6
         Image.new("RGB", (8, 6)).save(path, exif=turned)

@@ -43,6 +43,19 @@ def test_a_sample_is_the_diff_and_the_labels(pairs: LabelledPairs, diff: Diff) -
     assert target["index"].tolist() == [3]
 
 
+@pytest.mark.parametrize("diff", list(Diff))
+def test_what_changed_can_be_looked_at(pairs: LabelledPairs, diff: Diff) -> None:
+    before, after, picture = MovedObjectDataset(pairs, Comparison(diff), PLAIN).frames(3)
+    pair = pairs[3].pair
+    assert before is not None
+    assert after is not None
+    assert pair.before is not None
+    assert torch.equal(before, read_image(pair.before))
+    assert torch.equal(after, read_image(pair.after))
+    shown = diff if diff in (Diff.tolerant, Diff.signed) else Diff.abs  # of several pictures the difference
+    assert torch.equal(picture, diff_image(before, after, shown))
+
+
 @pytest.mark.parametrize(("edge", "kept"), [(96, 64), (64, 64), (48, 48)])
 def test_frames_are_shrunk_to_the_size_of_the_input_and_never_enlarged(
     pairs: LabelledPairs, edge: int, kept: int

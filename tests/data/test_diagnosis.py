@@ -22,6 +22,7 @@ LOST = [50, 50, 70, 70, 250, 0, 0]
 GOOD = Inspection(
     shift=(0.1, 0.0),
     rotation=0.0,
+    moved=0.1,
     gain=1.0,
     bias=0.0,
     light=0.0,
@@ -79,8 +80,8 @@ def test_good_data_has_no_findings() -> None:
         ("labels do not fit", "suspicious", {"fits": {OWN: 0.15}}),
         ("boxes on nothing", "problem", {"still": np.ones(2, bool)}),
         ("one place labelled", "problem", {"unlabelled": 0.5}),
-        ("camera shake", "suspicious", {"shift": (3.0, 2.0)}),
-        ("camera shake", "note", {"shift": (0.6, 0.4)}),
+        ("camera shake", "suspicious", {"moved": 3.6}),
+        ("camera shake", "note", {"moved": 0.7}),
         ("brightness shift", "suspicious", {"light": 14.0}),
         ("brightness shift", "note", {"light": 6.0}),
         ("labels missing", "suspicious", {"blobs": np.array([BLOB, LOST])}),
@@ -227,7 +228,7 @@ def test_pictures_that_show_nothing_are_named_before_all_else() -> None:
 
 
 def test_what_training_takes_out_is_a_note() -> None:
-    shaken, lit = replace(GOOD, shift=(3.0, 2.0)), replace(GOOD, light=14.0)
+    shaken, lit = replace(GOOD, moved=3.6), replace(GOOD, light=14.0)
     assert found(shaken, aligned=True)["camera shake"].level is Level.note
     assert found(lit, light_compensated=True)["brightness shift"].level is Level.note
 

@@ -65,9 +65,25 @@ def test_a_table_is_read(tmp_path: Path) -> None:
     assert pair.label == tmp_path / "other/x.txt"
 
 
+@pytest.mark.parametrize("column", ["Before", "before ", "Split", "SCENE"])
+def test_a_column_that_is_meant_is_not_left_out(column: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(f"after,label,note,{column}\n1.png,1.txt,,x\n")
+    known = column.strip().lower()
+    with pytest.raises(SettingError, match=f"pairs.csv:1: column '{column}': '{known}' is what it must be"):
+        discover(tmp_path)
+
+
+def test_that_all_are_diff_images_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "images/1_t0.png", "images/1_t1.png")
+    with caplog.at_level("INFO"):
+        discover(tmp_path, labelled=False)
+    assert "all 2 pictures are taken as ready diff images" in caplog.text
+
+
 def test_a_scene_is_found_in_the_name(tmp_path: Path) -> None:
     touch(tmp_path, "images/12345678_before.png", "images/12345678_after.png")
     assert discover(tmp_path, scene=r"^(\d{5})").pairs[0].scene == "12345"
+    assert discover(tmp_path, scene=r"^(?:cam(\d)|1234)").pairs[0].scene == "1234"
     with pytest.raises(SettingError, match="does not match pair '12345678'"):
         discover(tmp_path, scene="yard")
     with pytest.raises(SettingError, match="not a regular expression"):

@@ -92,6 +92,21 @@ def test_a_healthy_pair_has_nothing_to_complain_of() -> None:
         assert seen.unlabelled < 0.1
 
 
+@pytest.mark.parametrize("degrees", [2.0, -4.0])
+def test_a_camera_that_turns_about_its_middle_has_moved(degrees: float) -> None:
+    """Or every edge far from the middle would look like an object without a box."""
+    before, after, labels = generated(1, 2, SceneSettings(width=320, height=256, shake=0, noise=2, empty=0))
+    turn = cv2.getRotationMatrix2D((159.5, 127.5), degrees, 1.0)
+    turned = cv2.warpAffine(before.permute(1, 2, 0).numpy(), turn, (320, 256), borderMode=cv2.BORDER_REFLECT)
+    seen = inspect(torch.from_numpy(turned).permute(2, 0, 1), after, labels)
+    assert seen.shift is not None
+    assert np.hypot(*seen.shift) < 0.5
+    assert abs(seen.rotation) == pytest.approx(abs(degrees), abs=0.1)
+    assert seen.moved == pytest.approx(np.hypot(159.5, 127.5) * np.radians(abs(degrees)), rel=0.05)
+    assert seen.unlabelled is not None
+    assert seen.unlabelled < 0.2
+
+
 def test_boxes_on_nothing_and_blobs_without_a_box_are_seen() -> None:
     before, _, _ = generated(1, 1)
     after = before.clone()

@@ -122,6 +122,7 @@ def test_class_names_in_another_order(root: Path) -> None:
     assert said_names(root) == {"dataset.yaml": NAMES}
     assert list(diagnose_names(NAMES, said_names(root))) == []
     (root / "classes.txt").write_text("car\nperson\n\nbicycle\n")
+    (root / "labels/classes.txt").write_text("\ufeff" + "\n".join(NAMES), encoding="utf-8")
     (root / "data.yaml").write_text("names: {0: man, 1: car, 2: bicycle}")
     levels = {f.what.split()[0]: f.level for f in diagnose_names(NAMES, said_names(root))}
     assert levels == {"classes.txt": Level.problem, "data.yaml": Level.suspicious}

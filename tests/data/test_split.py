@@ -81,6 +81,15 @@ def test_the_column_is_followed_where_it_divides() -> None:
     assert split_pairs(pairs(30, split="test"), SplitBy.auto, 0.2, 0.1, 0) == ["test"] * 30
 
 
+def test_the_split_of_a_pair_that_cannot_be_used_does_not_count() -> None:
+    """Its word may be what is wrong with it."""
+    items = [*pairs(3, split="train"), *pairs(1), *pairs(1, split="val")]
+    chosen = split_pairs(items, SplitBy.auto, 0.2, 0.0, 0, [0, 1, 2, 4])
+    assert [chosen[row] for row in (0, 1, 2, 4)] == ["train"] * 3 + ["val"]
+    with pytest.raises(SettingError, match="has no split, 1 of 2 in all"):
+        split_pairs(items, SplitBy.column, 0.2, 0.0, 0, [2, 3])
+
+
 @pytest.mark.parametrize(
     ("by", "val", "message"),
     [

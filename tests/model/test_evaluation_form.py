@@ -63,6 +63,19 @@ def test_outputs_and_gradients_are_the_same(name: str, training: bool) -> None:
         assert ran == (all_ran if training else 0)
 
 
+class RepVggBlock(nn.Module):
+    """As timm has one of that name, with other parts."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return given + 1
+
+
+def test_a_block_of_the_same_name_is_left_alone() -> None:
+    model = nn.Sequential(RepVggBlock()).eval()
+    assert fold_in_evaluation(model) == 0
+    assert torch.equal(model(torch.zeros(1)), torch.ones(1))
+
+
 def test_batch_norm_that_is_put_there_later_is_used() -> None:
     """As trainer.sync_batchnorm does it."""
     model = model_with_statistics("rt_detr")

@@ -242,7 +242,7 @@ def test_it_trains_resumes_evaluates_and_predicts(data_root: Path, tmp_path: Pat
 def test_a_symmetric_comparison_warns_of_labels_of_one_place(
     data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("detr_diff.data.convention.unlabelled_share", lambda pairs: 0.9)
+    monkeypatch.setattr("detr_diff.data.convention.unlabelled_share", lambda *_: 0.9)
     words = ["train", *TINY, f"data.root={data_root}", f"runs={tmp_path}", "model.input=feature_diff"]
     words += ["trainer.max_epochs=1", "data.subset=4", "model.feature_diff.compare=abs"]
     assert "model.feature_diff.compare=abs cannot tell before from after" in cli(*words).err

@@ -20,14 +20,18 @@ const frames = {
     return matchMedia("(prefers-reduced-motion: reduce)").matches;
   },
   stop() {
+    if (this.timer === null) return;
     clearInterval(this.timer);
     this.timer = null;
+    this.show(this.shown);
   },
   blink() {
-    if (this.timer !== null) this.stop();
-    else if (!this.still()) this.timer = setInterval(() => this.turn(), BLINK);
-    if (this.timer !== null || this.still()) this.turn();
-    else this.show(this.shown);
+    if (this.timer !== null) {
+      this.stop();
+      return;
+    }
+    if (!this.still()) this.timer = setInterval(() => this.turn(), BLINK);
+    this.turn();
   },
 };
 
