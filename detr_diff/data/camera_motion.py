@@ -34,7 +34,9 @@ def texture(grey: Image) -> Image:
         grey, (0, 0), 0.7
     )  # else interpolation, which averages noise, looks like success
     detail = smooth - cv2.blur(smooth, (side, side))
-    return detail / (cv2.sqrt(cv2.blur(detail * detail, (side, side))) + 4)
+    # Where all is flat, rounding leaves a sum of squares below 0.
+    variance = np.maximum(cv2.blur(detail * detail, (side, side)), 0)
+    return detail / (cv2.sqrt(variance) + 4)
 
 
 def by_phase(before: Image, after: Image) -> Matrix | None:

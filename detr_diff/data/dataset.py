@@ -163,6 +163,8 @@ class MovedObjectDataset(Dataset[tuple[Tensor, Target]]):
             "resizing": "shrunk, never enlarged",
             "processor": self.processor.to_dict(),
             "registration": str(self.comparison.registration),
+            # Frames that were aligned before flat parts had a texture are others.
+            **({"texture": "of flat parts, too"} if self.comparison.registers else {}),
             "jpeg": "reduced" if not self.comparison.registers else "whole",
             "versions": {library.__name__: library.__version__ for library in PREPARED_BY},
         }

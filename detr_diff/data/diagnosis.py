@@ -1,6 +1,7 @@
 """What is wrong with a data set beyond its files, why it matters and what to do."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from detr_diff.data.inspection import OWN
 from detr_diff.data.label_diagnosis import diagnose_labels
 from detr_diff.data.picture_diagnosis import diagnose_pictures
 from detr_diff.data.split_diagnosis import diagnose_splits
+from detr_diff.data.view import View
 
 
 def diagnose(evidence: Evidence) -> list[Finding]:
@@ -16,7 +18,9 @@ def diagnose(evidence: Evidence) -> list[Finding]:
     found = [*diagnose_pictures(evidence), *_boxes(evidence)]
     # Where the pictures show nothing, or boxes have no size, no label fits, which says nothing new.
     if not any(finding.level is Level.problem for finding in found):
-        found += diagnose_labels(evidence)
+        # Where the frames show two views everything lights up, which says nothing of the labels.
+        one = {name: seen for name, seen in evidence.inspected.items() if seen.view is View.same}
+        found += diagnose_labels(replace(evidence, inspected=one))
     for rule in (diagnose_splits, _classes):
         found += rule(evidence)
     return sorted(found, key=lambda finding: list(Level).index(finding.level))

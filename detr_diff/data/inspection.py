@@ -26,6 +26,7 @@ from detr_diff.data.change import (
 from detr_diff.data.diff import compensate_light
 from detr_diff.data.labels import Labels
 from detr_diff.data.registration import corner_paths, estimate
+from detr_diff.data.view import View, judge
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,6 +61,8 @@ class Inspection:
         shift: How far the camera moved at the middle of the frame, in pixels (x, y); None when
             the frames cannot be aligned.
         rotation: How far it turned, in degrees.
+        view: Whether the frames show the same view, see `judge`; looked at where they cannot be aligned.
+        apart: How many pixels apart they agree, where the view has moved.
         moved: How far the corners of the frame moved, in pixels, in the mean; 0 when that cannot be told.
         gain: Light of the after frame: gain * before + bias, mean of the channels.
         bias: In grey levels.
@@ -81,6 +84,8 @@ class Inspection:
 
     shift: tuple[float, float] | None
     rotation: float
+    view: View
+    apart: float
     moved: float
     gain: float
     bias: float
@@ -115,6 +120,8 @@ def inspect(
     # Of the corners: a camera that turns about its middle moves all but that.
     paths = np.zeros((4, 2)) if matrix is None else corner_paths(matrix, width, height)
     moved = float(np.linalg.norm(paths, axis=1).mean())
+    # Not of `lit`: the light of frames of two views is none.
+    view, apart = judge(before, after, REDUCED) if matrix is None else (View.same, 0.0)
     margin = 0
     if matrix is not None and moved > TOLERATED:
         warped = cv2.warpAffine(_pixels(lit), matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
@@ -139,6 +146,8 @@ def inspect(
     return Inspection(
         shift=shift,
         rotation=rotation,
+        view=view,
+        apart=apart,
         moved=moved,
         gain=float(gain.mean()),
         bias=float(bias.mean()),

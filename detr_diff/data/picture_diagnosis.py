@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from detr_diff.data.finding import FEWEST, Evidence, Finding, Level
+from detr_diff.data.view import View
 
 FLAT = 20.0  # grey levels between the darkest and the brightest parts of a picture with nothing in it
 DARK = 40.0  # grey levels; a picture without contrast below it is called nearly black
@@ -12,7 +13,7 @@ DARK = 40.0  # grey levels; a picture without contrast below it is called nearly
 
 def diagnose_pictures(evidence: Evidence) -> Iterator[Finding]:
     """The findings, see the single rules below."""
-    for rule in (_same, _flat, _camera, _light):
+    for rule in (_same, _flat, _views, _camera, _light):
         yield from rule(evidence)
 
 
@@ -53,8 +54,37 @@ def _flat(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def _views(evidence: Evidence) -> Iterator[Finding]:
+    """Whether both frames of a pair show the same place."""
+    inspected = evidence.inspected
+    apart = {name: seen.apart for name, seen in inspected.items() if seen.view is View.moved}
+    other = [name for name, seen in inspected.items() if seen.view is View.other]
+    wrong = len(apart) + len(other)
+    if not wrong:
+        return
+    what = f"the frames of {wrong} of {len(inspected)} pairs do not show the same view and cannot be aligned"
+    if apart:
+        what += (
+            f"; {len(apart)} of them would agree {np.median(list(apart.values())):.0f} px apart in the median"
+        )
+    many = wrong >= min(FEWEST, len(inspected))
+    yield Finding(
+        Level.problem if many and wrong > len(inspected) / 4 else Level.suspicious,
+        "frames of two views",
+        what,
+        "all of the picture lights up in the diff, whatever moved",
+        "see that before and after belong together, and leave pairs between which the camera was moved out; "
+        "data.registration aligns motions of up to 15 % of the shorter side",
+        {
+            name: f"the frames agree {apart[name]:.0f} px apart"
+            for name in sorted(apart, key=lambda n: -apart[n])
+        }
+        | dict.fromkeys(other, "the frames show different views"),
+    )
+
+
 def _camera(evidence: Evidence) -> Iterator[Finding]:
-    moved = {name: seen.moved for name, seen in evidence.inspected.items()}
+    moved = {name: seen.moved for name, seen in evidence.inspected.items() if seen.shift is not None}
     turned = [abs(seen.rotation) for seen in evidence.inspected.values()]
     if not moved:
         return

@@ -87,7 +87,7 @@ def estimate(before: Tensor, after: Tensor, method: Registration) -> npt.NDArray
     size = (round(width * factor), round(height * factor))
     if min(size) < SMALLEST:
         return None
-    reduced_before, reduced_after = (_reduced_texture(frame, size) for frame in (before, after))
+    reduced_before, reduced_after = (reduced_texture(frame, size) for frame in (before, after))
     try:
         reduced = METHODS[method](reduced_before, reduced_after)
     except cv2.error:  # ECC says so when it does not converge
@@ -150,6 +150,7 @@ def _pixels(frame: Tensor) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
 
 
-def _reduced_texture(frame: Tensor, size: tuple[int, int]) -> Image:
+def reduced_texture(frame: Tensor, size: tuple[int, int]) -> Image:
+    """The texture of a frame uint8 [3, H, W] that is shrunk to (width, height), see `texture`."""
     grey = cv2.cvtColor(_pixels(frame), cv2.COLOR_RGB2GRAY)
     return texture(cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32))

@@ -16,12 +16,15 @@ from detr_diff.data.label_places import without_box
 from detr_diff.data.labelled_pairs import LabelledPair
 from detr_diff.data.labels import Labels
 from detr_diff.data.statistics import Statistics, count
+from detr_diff.data.view import View
 
 BLOB = [10, 10, 30, 30, 200, 200, 1]
 LOST = [50, 50, 70, 70, 250, 0, 0]
 GOOD = Inspection(
     shift=(0.1, 0.0),
     rotation=0.0,
+    view=View.same,
+    apart=0.0,
     moved=0.1,
     gain=1.0,
     bias=0.0,
@@ -80,6 +83,8 @@ def test_good_data_has_no_findings() -> None:
         ("labels do not fit", "suspicious", {"fits": {OWN: 0.15}}),
         ("boxes on nothing", "problem", {"still": np.ones(2, bool)}),
         ("one place labelled", "problem", {"unlabelled": 0.5}),
+        ("frames of two views", "problem", {"view": View.other, "shift": None}),
+        ("frames of two views", "problem", {"view": View.moved, "apart": 60.0, "shift": None}),
         ("camera shake", "suspicious", {"moved": 3.6}),
         ("camera shake", "note", {"moved": 0.7}),
         ("brightness shift", "suspicious", {"light": 14.0}),
@@ -225,6 +230,15 @@ def test_pictures_that_show_nothing_are_named_before_all_else() -> None:
     assert found(dark)["frames nearly black"].level is Level.problem
     assert set(found(replace(dark, brightness=200.0))) == {"frames without contrast"}
     assert "frames nearly black" not in found(dark, *[GOOD] * 9)
+
+
+def test_pairs_of_two_views_say_nothing_of_the_labels() -> None:
+    apart = replace(GOOD, view=View.moved, apart=60.0, shift=None, moved=0.0, fits={OWN: 0.0}, unlabelled=0.9)
+    findings = found(apart, *[GOOD] * 9)
+    assert set(findings) == {"frames of two views"}
+    assert findings["frames of two views"].level is Level.suspicious
+    assert findings["frames of two views"].pairs == {"0": "the frames agree 60 px apart"}
+    assert "1 of 10 pairs" in findings["frames of two views"].what
 
 
 def test_what_training_takes_out_is_a_note() -> None:

@@ -5,10 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detr_diff.data.camera_motion import texture
 from detr_diff.data.change import change, corners, covered, explained, solid, unlabelled_change
 from detr_diff.data.inspection import OWN, READINGS, inspect
 from detr_diff.data.labels import NO_LABELS, Labels
 from detr_diff.data.synthetic import Scene, SceneSettings
+from detr_diff.data.view import View
 
 STEADY = SceneSettings(width=200, height=160, shake=0, noise=2, empty=0)
 side = st.floats(0.05, 0.9)
@@ -105,6 +107,36 @@ def test_a_camera_that_turns_about_its_middle_has_moved(degrees: float) -> None:
     assert seen.moved == pytest.approx(np.hypot(159.5, 127.5) * np.radians(abs(degrees)), rel=0.05)
     assert seen.unlabelled is not None
     assert seen.unlabelled < 0.2
+
+
+@pytest.mark.parametrize("scene", range(3))
+def test_frames_of_two_views_are_told(scene: int) -> None:
+    look = SceneSettings(width=320, height=256, shake=0, noise=4, empty=0)
+    before, after, labels = generated(scene, 0, look)
+    far = torch.roll(before, (30, 60), (1, 2))
+    seen = inspect(far, after, labels)
+    assert (seen.shift, seen.view) == (None, View.moved)
+    assert seen.apart == pytest.approx(np.hypot(30, 60), abs=3)
+    elsewhere = generated(scene + 10, 0, look)[0]
+    assert inspect(elsewhere, after, labels).view is View.other
+    assert inspect(before, after, labels).view is View.same
+    plain = torch.full_like(after, 90)
+    assert inspect(before, plain, labels).view is View.same  # it cannot be told: night, fog
+    # Noise, another light, and an object on a quarter of the frame.
+    rng = np.random.default_rng(scene)
+    hard = (0.5 * after.numpy() + rng.normal(0, 12, after.shape)).clip(0, 255).astype(np.uint8)
+    hard[:, 60:190, 80:240] = rng.integers(0, 255, (3, 130, 160))
+    assert inspect(before, torch.from_numpy(hard), labels).view is View.same
+
+
+def test_pictures_with_flat_parts_have_a_texture() -> None:
+    """Rounding made a sum of squares negative, and most bilevel pictures could not be aligned."""
+    rng = np.random.default_rng(0)
+    for size in (97, 240):
+        flat = np.zeros((size, size), np.float32)
+        for y, x, side in rng.integers(0, size // 2, (40, 3)).tolist():
+            flat[y : y + side, x : x + side] = 255 * rng.integers(2)
+        assert np.isfinite(texture(flat)).all()
 
 
 def test_boxes_on_nothing_and_blobs_without_a_box_are_seen() -> None:
