@@ -46,8 +46,7 @@ def _in_float32(module: nn.Module, but_without_gradient: bool, *arguments: Any, 
     if not torch.is_autocast_enabled(device):
         return forward(module, *arguments, **named)
     if but_without_gradient and not _has_gradient(module, arguments, named):
-        # What comes after a part is as exact as ever: RT-DETR's anchors are of the type of its memory.
-        return _float(forward(module, *arguments, **named))
+        return forward(module, *arguments, **named)
     with torch.autocast(device, enabled=False):
         return forward(module, *map(_float, arguments), **{k: _float(v) for k, v in named.items()})
 

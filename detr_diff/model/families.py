@@ -151,7 +151,7 @@ FAMILIES = {
         class_rows=r"class_labels_classifier\.(own\.\d+\.)?(weight|bias)",
         query_rows=r"model\.query_position_embeddings\.weight",
         cuts=(LAST_FEATURE_MAP, DETR_ENCODER, DETR_DECODER),
-        autocast_without_gradient=("input_projection", "decoder"),
+        autocast_without_gradient=("decoder",),
     ),
     # Meng et al. 2021, arXiv:2108.06152
     "conditional_detr": Family(

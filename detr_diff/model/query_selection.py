@@ -18,7 +18,8 @@ def box_queries_alone(detr: nn.Module) -> None:
     """Let the box head of query selection see the places that become queries; changed in place.
 
     Predictions, losses and gradients are the same up to rounding; elsewhere `enc_outputs_coord_logits` are
-    the anchors.
+    the anchors. These are float32 whatever the features are: in bf16 an anchor is up to 1/256 of the image
+    off.
 
     The head raises SettingError where there are fewer places than queries.
 
@@ -29,8 +30,10 @@ def box_queries_alone(detr: nn.Module) -> None:
     head = getattr(inner, "enc_bbox_head", None)
     if head is not None:
         kind: Any = type(head)
+        model: Any = type(inner)
         head.__class__ = _of_queries(kind)
         head.selection = (inner,)  # a tuple is no submodule: the parameters keep their names
+        inner.__class__ = _with_exact_anchors(model)
 
 
 @cache
@@ -54,3 +57,12 @@ def _of_queries(head: Any) -> Any:
         return boxes.new_zeros(*features.shape[:2], 4).scatter(1, places.expand(-1, -1, 4), boxes)
 
     return type(head.__name__, (head,), {"forward": forward})
+
+
+@cache
+def _with_exact_anchors(model: Any) -> Any:
+    def generate_anchors(self: Any, *arguments: Any, dtype: torch.dtype, **named: Any) -> Any:
+        exact = torch.promote_types(dtype, torch.float32)
+        return model.generate_anchors(self, *arguments, dtype=exact, **named)
+
+    return type(model.__name__, (model,), {"generate_anchors": generate_anchors})

@@ -71,3 +71,27 @@ def test_more_queries_than_places_are_told() -> None:
     box_queries_alone(model)
     with pytest.raises(SettingError, match=r"30 queries are places .* have 21: larger .*queries=21"):
         model.eval()(pixel_values=torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("name", first_of(["rt_detr", "rt_detr_v2", "d_fine"]))
+def test_anchors_are_exact_where_features_are_in_bf16(name: str) -> None:
+    """transformers makes them in the type of the features."""
+    model, _ = build(name)
+    box_queries_alone(model)
+    found = []
+
+    def note(module: nn.Module, given: Any, output: Any) -> None:
+        offsets = output.enc_outputs_coord_logits
+        found.append(offsets.flatten().unique())
+
+    model.model.register_forward_hook(note)
+    nn.init.zeros_(model.model.enc_bbox_head.layers[-1].weight)
+    nn.init.zeros_(model.model.enc_bbox_head.layers[-1].bias)
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        model.eval()(pixel_values=images)
+        with torch.autocast("cpu", torch.bfloat16):
+            model(pixel_values=images)
+        (anchors, _) = model.model.generate_anchors(((8, 12), (4, 6), (2, 3)), dtype=torch.bfloat16)
+    assert anchors.dtype == torch.float32
+    assert torch.equal(*found)
