@@ -1,6 +1,7 @@
 """Reading frames: always RGB, 8 bits a channel."""
 
 import hashlib
+import struct
 from pathlib import Path
 
 import cv2
@@ -82,11 +83,7 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
                 return f"{image.mode} pixels, 8 bits a channel expected"
             if (bits := _bits(path, image)) > 8:
                 return f"{bits} bits a channel, 8 expected"
-            # Not image.getexif() of a PNG, which decodes all of it.
-            exif = Image.Exif()
-            exif.load(image.info.get("exif", b""))
-            found = exif if image.format == "PNG" else image.getexif()
-            if (turned := found.get(ORIENTATION, 1)) not in (0, 1):
+            if (turned := _orientation(image)) not in (0, 1):
                 return f"orientation {turned} (EXIF), which is not applied: write it upright, without that"
             if image.format == "PNG":
                 image.verify()
@@ -98,6 +95,18 @@ def inspect_image(path: Path) -> tuple[int, int] | str:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f"unreadable image: {str(error).replace(str(path), path.name)}"
     return height, width
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the camera was held; 1, upright, also where what says so cannot be read."""
+    try:
+        if image.format != "PNG":
+            return int(image.getexif().get(ORIENTATION, 1))
+        exif = Image.Exif()  # image.getexif() would decode all of a PNG
+        exif.load(image.info.get("exif", b""))
+        return int(exif.get(ORIENTATION, 1))
+    except (SyntaxError, ValueError, struct.error):
+        return 1
 
 
 def _bits(path: Path, image: Image.Image) -> int:

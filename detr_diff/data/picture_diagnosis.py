@@ -67,9 +67,11 @@ def _views(evidence: Evidence) -> Iterator[Finding]:
         what += (
             f"; {len(apart)} of them would agree {np.median(list(apart.values())):.0f} px apart in the median"
         )
-    many = wrong >= min(FEWEST, len(inspected))
+    level = Level.suspicious if wrong > 0.02 * len(inspected) else Level.note
+    if wrong >= min(FEWEST, len(inspected)) and wrong > len(inspected) / 4:
+        level = Level.problem
     yield Finding(
-        Level.problem if many and wrong > len(inspected) / 4 else Level.suspicious,
+        level,
         "frames of two views",
         what,
         "all of the picture lights up in the diff, whatever moved",

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from detr_diff.data.camera_motion import Image
-from detr_diff.data.registration import reduced_texture
+from detr_diff.data.registration import SMALLEST, reduced_texture
 
 NEAR = 3  # pixels; frames that agree best within so many are of one view
 # Correlations. Frames of other scenes reach 0.2 somewhere; PETS2009, moved by 60 or 120 pixels, at least 0.54
@@ -45,6 +45,8 @@ def judge(before: Tensor, after: Tensor, longest: int) -> tuple[View, float]:
     height, width = after.shape[1:]
     factor = min(1.0, longest / max(height, width))
     size = (round(width * factor), round(height * factor))
+    if min(size) < SMALLEST:
+        return View.same, 0.0
     textures = [reduced_texture(frame, size) for frame in (before, after)]
     if min(float((np.abs(texture) > 0.5).mean()) for texture in textures) < LEAST_TEXTURE:
         return View.same, 0.0

@@ -56,7 +56,7 @@ def fold_in_evaluation(detr: nn.Module) -> int:
 def _is_layer(module: nn.Module, conv_name: str, norm_name: str) -> bool:
     parts = dict(module.named_children())
     known = len(parts) == 2 or not isinstance(module, nn.Sequential)
-    return known and isinstance(parts.get(norm_name), _BatchNorm) and type(parts[conv_name]) is nn.Conv2d
+    return known and isinstance(parts.get(norm_name), _BatchNorm) and type(parts.get(conv_name)) is nn.Conv2d
 
 
 class _Convolution(nn.Conv2d):

@@ -136,6 +136,10 @@ def test_pictures_that_would_be_read_otherwise_are_problems(tmp_path: Path) -> N
         turned[0x0112] = 1
         Image.new("RGB", (8, 6)).save(path, exif=turned)
         assert inspect_image(path) == (6, 8)
+    for suffix in ("jpg", "png"):  # what cannot be read says nothing
+        path = tmp_path / f"torn.{suffix}"
+        Image.new("RGB", (8, 6)).save(path, exif=b"Exif\0\0II")
+        assert inspect_image(path) == (6, 8)
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/k\xe9.png"))
     Image.new("RGB", (8, 6)).save(path)
     assert inspect_image(path) == "its name is not UTF-8 text"
