@@ -78,6 +78,14 @@ def test_wrong_data_is_named_first(data_root: Path, tmp_path: Path, cli: Callabl
     assert "memorising" not in content["figures"]
 
 
+def test_the_training_may_run_elsewhere(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    """On a machine with GPUs, or on several."""
+    words = ("trainer.accelerator=gpu", "trainer.devices=4", "+trainer.num_nodes=2", "trainer.strategy=fsdp")
+    _, content = examined(cli, data_root, tmp_path / "out", "inspect=2", "trainer.precision=16-mixed", *words)
+    assert content["not_examined"].keys() <= {"learning-rate range and learning by heart"}
+    assert content["figures"]["plan"]["optimizer_steps"] > 0
+
+
 def test_labels_without_places_are_a_finding(data_root: Path, tmp_path: Path, cli: Callable) -> None:
     root = Path(shutil.copytree(data_root, tmp_path / "data"))
     for path in (root / "labels").rglob("*.txt"):

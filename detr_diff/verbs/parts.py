@@ -1,5 +1,6 @@
 """The parts of a training as its settings say: stages, model, data."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from detr_diff.training.non_finite_guard import NonFiniteGuard
 from detr_diff.training.run import follow_stages
 from detr_diff.training.stages import StagePlan
 
+log = logging.getLogger(__name__)
+
 # How features are compared unless it is said, see conf/train.yaml.
 COMPARED = {"compare": Compare.signed, "levels": CompareLevels.all}
 # Of the data settings: they say something of one folder.
@@ -39,8 +42,12 @@ def stage_plan(settings: DictConfig) -> StagePlan:
     return StagePlan.from_settings(stages)
 
 
-def take_both_frames(settings: DictConfig) -> None:
+def take_both_frames(settings: DictConfig, sweep: bool = False) -> None:
     """Features are compared instead of pixels, so the input is both frames.
+
+    Args:
+        settings: Of the job.
+        sweep: Whether it is one of several, of which others may compare features: then it warns.
 
     Raises:
         SettingError: Another way to compare pixels was asked for, or features are not compared at all.
@@ -48,9 +55,12 @@ def take_both_frames(settings: DictConfig) -> None:
     if ModelInput(settings.model.input) is not ModelInput.feature_diff:
         for key, value in settings.model.feature_diff.items():
             if value != COMPARED[str(key)]:
-                raise SettingError(
+                unread = (
                     f"model.feature_diff.{key}={value}: nothing reads it without model.input=feature_diff"
                 )
+                if not sweep:
+                    raise SettingError(unread)
+                log.warning("%s", unread)
         return
     if settings.data.diff not in (Diff.abs, Diff.frames):  # the default, or after this function
         raise SettingError(

@@ -47,6 +47,8 @@ from detr_diff.verbs.parts import batches_of_epochs, data_module, trainer_settin
 from detr_diff.verbs.places import require_places
 
 SIZE = 4  # pairs in a step of a trial
+# The doctor may be asked where the training will not run, as on the first node of a cluster.
+HERE = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true"}
 SLOW = 0.02  # share of memorise.seconds that a step of a trial may take
 
 
@@ -85,7 +87,7 @@ class PlannedTraining:
         )
 
     def _require_settings(self) -> None:
-        """Refuse what train refuses before its first step.
+        """Refuse what train refuses before its first step, but for what another machine may have.
 
         Raises:
             SettingError: As there.
@@ -93,11 +95,12 @@ class PlannedTraining:
         settings, where = self.settings, self.settings.kept_prefix
         kept = KeptPrefix(self.detector, self.data, Cache(where.where), where.gb, settings.data.cache_dir)
         given = trainer_settings(settings, self.stages, kept)
+        given.pop("num_nodes", None)
         require_validation(given, batches_of_epochs(given, self.stages, self.data))
         if settings.compile is not None:
             require_backend(settings.compile)
         with TemporaryDirectory() as folder:
-            build_trainer(given, Path(folder), self.detector)
+            build_trainer({**given, **HERE}, Path(folder), self.detector)
 
     def examine(self) -> None:
         """All examinations; those that learn are left out where nothing could come of it."""

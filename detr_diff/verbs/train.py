@@ -84,7 +84,7 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
 
 def _train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile, stop: Stop) -> float:
     folder = run_dir / "checkpoints"
-    take_both_frames(settings)
+    take_both_frames(settings, sweep=group is not None)
     finished = settings.resume and (run_dir / METRICS).exists()
     resumed = newest(folder) if settings.resume else None
     _keep_config(settings, run_dir / "config.yaml", finished or resumed is not None)

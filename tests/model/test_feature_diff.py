@@ -239,6 +239,17 @@ def test_it_trains_resumes_evaluates_and_predicts(data_root: Path, tmp_path: Pat
     assert {row["action"] for row in rows.values()} == {"copied"}
 
 
+def test_inputs_can_be_swept(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    """How features are compared says nothing to the job that compares pixels."""
+    words = ["train", "--multirun", *TINY, f"data.root={data_root}", f"runs={tmp_path}", "report=false"]
+    words += ["trainer.max_epochs=1", "data.subset=4", "model.feature_diff.compare=abs"]
+    result = cli(*words, "model.input=image_diff,feature_diff")
+    assert result.code == 0, result.err
+    told = "model.feature_diff.compare=abs: nothing reads it without model.input=feature_diff"
+    assert told in (tmp_path / "train/0/train.log").read_text()
+    assert told not in (tmp_path / "train/1/train.log").read_text()
+
+
 def test_a_symmetric_comparison_warns_of_labels_of_one_place(
     data_root: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
