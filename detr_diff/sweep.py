@@ -118,9 +118,6 @@ def train_job(settings: DictConfig, group: str | None, ran: list[str]) -> float 
             error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
         ) from error
     except Exception as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            # It came while a context of torch was entered, which then fails to end.
-            raise Stopped(error.__context__) from error
         if not sweep or getattr(error, "exit_code", 1) == STOPPED:
             raise Stopped(error) from error
         log.error("job %s failed: %s", job.job.num, error)

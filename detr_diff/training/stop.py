@@ -46,15 +46,17 @@ class Stop:
 
         Raises:
             StoppedBySignal: One came; also where a library, as torch.compile, has made another error of it.
+            KeyboardInterrupt: Likewise.
         """
         before = {number: signal.getsignal(number) for number in SIGNALS}
         self.listen()
         try:
             yield self
         except Exception as error:
-            if self._raised is None or error is self._raised:
+            asked = self._raised or _interrupt_before(error)
+            if asked is None or error is asked:
                 raise
-            raise self._raised from error
+            raise asked from error
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -100,3 +102,11 @@ class Stop:
         self._signal = signal.Signals(number).name
         if self.at_once:
             self.look()
+
+
+def _interrupt_before(error: BaseException) -> KeyboardInterrupt | None:
+    """Ctrl-C, where the error arose on the way out from it, as when a context of torch fails to end."""
+    before = error.__context__
+    while before is not None and not isinstance(before, KeyboardInterrupt):
+        before = before.__context__
+    return before

@@ -20,6 +20,17 @@ def broken(stop: Stop) -> None:
         raise RuntimeError("broken")
 
 
+def interrupted_in_a_library(stop: Stop) -> None:
+    with stop.listening():
+        try:
+            try:
+                raise KeyboardInterrupt
+            finally:
+                raise IndexError("pop from empty mode stack")
+        except IndexError as error:
+            raise RuntimeError("the context did not end") from error
+
+
 def test_a_signal_is_told_whatever_a_library_makes_of_it() -> None:
     told: list[str] = []
     with pytest.raises(StoppedBySignal, match="stopped by SIGTERM"):
@@ -30,3 +41,9 @@ def test_a_signal_is_told_whatever_a_library_makes_of_it() -> None:
 def test_another_error_stays_what_it_is() -> None:
     with pytest.raises(RuntimeError, match="broken"):
         broken(Stop(print))
+
+
+def test_control_c_is_itself_whatever_a_library_makes_of_it() -> None:
+    """By chance it came while a context of torch was entered, which then failed to end; the sweep went on."""
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_in_a_library(Stop(print))
