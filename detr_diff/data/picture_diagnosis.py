@@ -107,13 +107,15 @@ def _camera(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _light(evidence: Evidence) -> Iterator[Finding]:
-    light = {name: seen.light for name, seen in evidence.inspected.items()}
+    # Two views differ in light wherever they were taken.
+    compared = {name: seen for name, seen in evidence.inspected.items() if seen.view is View.same}
+    light = {name: seen.light for name, seen in compared.items()}
     median = float(np.median(list(light.values()))) if light else 0.0
     bright = sum(value > 10 for value in light.values())
     if median <= 4 and bright <= 0.05 * len(light):
         return
-    gains = np.quantile([seen.gain for seen in evidence.inspected.values()], [0.05, 0.95])
-    biases = np.quantile([seen.bias for seen in evidence.inspected.values()], [0.05, 0.95])
+    gains = np.quantile([seen.gain for seen in compared.values()], [0.05, 0.95])
+    biases = np.quantile([seen.bias for seen in compared.values()], [0.05, 0.95])
     order = sorted((name for name in light if light[name] > 4), key=lambda name: -light[name])
     yield Finding(
         Level.suspicious if bright > 0.25 * len(light) and not evidence.light_compensated else Level.note,

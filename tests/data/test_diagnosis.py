@@ -232,8 +232,9 @@ def test_pictures_that_show_nothing_are_named_before_all_else() -> None:
     assert "frames nearly black" not in found(dark, *[GOOD] * 9)
 
 
-def test_pairs_of_two_views_say_nothing_of_the_labels() -> None:
+def test_pairs_of_two_views_say_nothing_of_the_labels_nor_of_the_light() -> None:
     apart = replace(GOOD, view=View.moved, apart=60.0, shift=None, moved=0.0, fits={OWN: 0.0}, unlabelled=0.9)
+    apart = replace(apart, light=40.0)
     findings = found(apart, *[GOOD] * 9)
     assert set(findings) == {"frames of two views"}
     assert findings["frames of two views"].level is Level.suspicious
