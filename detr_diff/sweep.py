@@ -22,6 +22,7 @@ from detr_diff.grammar import quoted
 from detr_diff.help import CONF
 from detr_diff.launch import STOPPED, TRACEBACK, launch, launched, processes
 from detr_diff.text import render
+from detr_diff.training.run_status import read_status
 from detr_diff.verbs import module_of
 from detr_diff.verbs.bounds import FREE
 
@@ -109,9 +110,8 @@ def train_job(settings: DictConfig, group: str | None, ran: list[str]) -> float 
         if count == 1 or launched():
             return guarded(settings, folder, group)
         launch(count, settings, folder, group)
-        from detr_diff.training.run import best_score
-
-        return best_score(folder / "checkpoints" / "last.ckpt")
+        status = read_status(folder)
+        return status.score if status else float("nan")
     except SystemExit as error:
         # Lightning turns one into the other.
         raise Stopped(

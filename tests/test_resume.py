@@ -1,3 +1,4 @@
+import csv
 import random
 import shutil
 import zipfile
@@ -8,9 +9,12 @@ import pytest
 import torch
 
 from detr_diff.cli import main
+from detr_diff.compose import compose
 from detr_diff.errors import UserError
 from detr_diff.training import precision
 from detr_diff.training.checkpoints import newest
+from detr_diff.training.status_file import StatusFile
+from detr_diff.verbs.train import train
 from tests.conftest import TINY, shell
 from tests.killing import (
     CHOSEN,
@@ -91,6 +95,11 @@ def test_a_finished_run_is_finished_without_what_it_is_resumed_from(
     other = cli(*words(data_root, tmp_path, "optimizer.weight_decay=0.5"))
     assert (other.code, "resume=true: optimizer.weight_decay was" in other.err) == (2, True)
     assert {name: (run / name).read_bytes() for name in names} == before
+    # A sweeper is told what the run reached.
+    with (run / "metrics.csv").open(encoding="utf-8") as file:
+        reached = [float(row["val/map"]) for row in csv.DictReader(file) if row["val/map"]]
+    settings = compose("train", words(data_root, tmp_path)[1:])
+    assert train(settings, run, None, StatusFile.begin(run, resume=True)) == pytest.approx(max(reached))
 
 
 def test_a_damaged_checkpoint_is_named_and_skipped(run_dir: Path, tmp_path: Path) -> None:

@@ -152,17 +152,6 @@ def load_detector(path: str | Path) -> tuple[Detector, dict[str, Any]]:
     return detector.eval(), data
 
 
-def best_score(path: Path) -> float:
-    """The best value of the monitored metric so far, from a checkpoint."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    scores = [
-        state["best_model_score"]
-        for state in checkpoint["callbacks"].values()
-        if state.get("monitor") and state.get("best_model_score") is not None
-    ]
-    return float(scores[0]) if scores else float("nan")
-
-
 def evaluate(
     trainer: Trainer, detector: LightningModule, data: MovedObjectDataModule, split: str
 ) -> dict[str, float]:

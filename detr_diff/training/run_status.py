@@ -1,6 +1,7 @@
 """status.json: how far a run is, whether it lives, and how it ended. Imports nothing heavy."""
 
 import json
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -65,6 +66,11 @@ class Status:
     best: float | None = None
     error: str | None = None
     signal: str | None = None
+
+    @property
+    def score(self) -> float:
+        """The best value for a sweeper, which wants a number: nan where there is none."""
+        return math.nan if self.best is None else self.best
 
     @classmethod
     def from_json(cls, content: Any) -> Self:

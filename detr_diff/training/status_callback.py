@@ -67,7 +67,7 @@ class StatusCallback(Callback):
         self._report(trainer, force=True)
 
     def _report(self, trainer: Trainer, force: bool = False) -> None:
-        if trainer.is_global_zero and (force or self.status.due()):
+        if force or self.status.due():
             self.status.report(force=True, **self.stage, **_best(trainer), **_place(trainer))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from detr_diff.grammar import quoted
 from detr_diff.model.batch_norm import require_plain_batch_norm
 from detr_diff.report.report import write_report
 from detr_diff.text import render
-from detr_diff.training.checkpoints import LAST, newest, step_and_precision
+from detr_diff.training.checkpoints import newest, step_and_precision
 from detr_diff.training.detector import Detector
 from detr_diff.training.guards import require_learning
 from detr_diff.training.monitor_guard import MonitorGuard, less_is_better
@@ -29,7 +28,6 @@ from detr_diff.training.process import prepare_process
 from detr_diff.training.provenance import record_launch
 from detr_diff.training.results import Results
 from detr_diff.training.run import (
-    best_score,
     build_trainer,
     evaluate,
     load_detector,
@@ -90,8 +88,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
     _keep_config(settings, run_dir / "config.yaml", finished or resumed is not None)
     if finished:
         log.info("%s has finished already", run_dir)
-        # Whoever needs the room may have deleted what a run is resumed from.
-        return best_score(resumed) if resumed else math.nan
+        return status.status.score
     record_launch(run_dir)
     seed_everything(settings.seed, verbose=False)
     plan = stage_plan(settings)
@@ -160,7 +157,7 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         exit_code = 0
     finally:
         _finish_wandb(exit_code)
-    return best_score(folder / LAST)
+    return status.status.score
 
 
 def _require_objects(data: MovedObjectDataModule, monitor: str) -> None:
