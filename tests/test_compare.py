@@ -2,6 +2,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -164,24 +165,52 @@ def test_a_mistake_gets_one_clear_line(
 
 
 def test_pairs_that_a_run_knows_are_told(runs: Path, cli: Callable) -> None:
-    folder = write(runs / "known/evaluation/x", contender("known", *planted(0.6, 1)), "test/")
-    facts = json.loads((folder / "evaluation.json").read_text())
-    (folder / "evaluation.json").write_text(json.dumps(facts | {"split": "all", "learnt_pairs": 30}))
-    folder = write(runs / "chosen/evaluation/x", contender("chosen", *planted(0.6, 1)), "test/")
-    facts = json.loads((folder / "evaluation.json").read_text())
-    (folder / "evaluation.json").write_text(json.dumps(facts | {"split": "val", "validation_pairs": 40}))
-    compared = [f"{runs}/{name}" for name in ("a", "known/evaluation/x", "chosen/evaluation/x")]
+    """Of those on which they are compared: what else a run has learnt does not matter here."""
+    known = contender("known", *planted(0.6, 1))
+    parts: dict[str, list[str | None]] = {
+        "known": ["train"] * 30 + ["test"] * 10,
+        "chosen": ["val"] * 40,
+        "moved": [None] * 40,
+    }
+    for name, own in parts.items():
+        write(runs / f"{name}/evaluation/x", replace(known, parts=own))
+    some = replace(some_pairs(known, range(28, 40)), parts=["test"] * 12)
+    write(runs / "some", some)
+    compared = [f"{runs}/some", *(f"{runs}/{name}/evaluation/x" for name in parts)]
     result = cli("compare", *compared, f"out={runs}/c", QUICK)
     assert result.code == 0, result.err
     page = (runs / "c/compare.html").read_text()
     for said in (
-        "a is judged on its validation pairs, by which its checkpoint was chosen.",
-        "known/evaluation/x has learnt 30 of its 40 pairs.",
-        "chosen/evaluation/x is judged on its validation pairs, by which its checkpoint was chosen.",
+        "known/evaluation/x has learnt 2 of these 12 pairs.",
+        "The checkpoint of chosen/evaluation/x was chosen by 12 of these 12 pairs.",
+        "Of moved/evaluation/x it is not known which of these pairs were learnt.",
     ):
         assert said in result.out
         assert said in page
-    assert "test pairs" not in page
+    assert "some has learnt" not in result.out
+
+
+def test_settings_are_those_of_the_run_that_was_evaluated(
+    runs: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint was named as seen from a folder in which another run had the same name."""
+    for number, rate in enumerate(("1e-4", "0.5")):
+        project = tmp_path / f"p{number}"
+        (project / "runs/demo/checkpoints").mkdir(parents=True)
+        (project / "runs/demo/config.yaml").write_text(f"optimizer: {{weight_decay: {rate}}}\n")
+        evaluation = write(tmp_path / f"e{number}", contender("x", *planted(0.6, number)))
+        facts = json.loads((evaluation / "evaluation.json").read_text())
+        facts |= {"checkpoint": f"{project}/runs/demo/checkpoints/best.ckpt"}
+        facts |= {"settings": {"data": {"registration": "orb"}}} if number else {}
+        (evaluation / "evaluation.json").write_text(json.dumps(facts))
+    monkeypatch.chdir(tmp_path / "p0")
+    result = cli("compare", f"{tmp_path}/e0", f"{tmp_path}/e1", f"out={tmp_path}/c", QUICK)
+    assert result.code == 0, result.err
+    assert re.search(r"optimizer.weight_decay +│ 1e-4 +│ 0.5", result.out)
+    assert re.search(r"evaluate.data.registration +│ - +│ orb", result.out)
+    (tmp_path / "p1/runs").rename(tmp_path / "p1/moved")
+    result = cli("compare", f"{tmp_path}/e0", f"{tmp_path}/e1", f"out={tmp_path}/d", QUICK)
+    assert f"The settings of e1 are not known: there is no run of {tmp_path}/p1/runs/demo" in result.out
 
 
 def test_a_baseline_has_no_learning_curves(runs: Path) -> None:
@@ -191,7 +220,7 @@ def test_a_baseline_has_no_learning_curves(runs: Path) -> None:
         folder = write(runs / f"a/evaluation/{name}", contender(name, *planted(0.6, 1)), "test/")
         facts = json.loads((folder / "evaluation.json").read_text())
         (folder / "evaluation.json").write_text(json.dumps(facts | more))
-        curves[name] = compare._with_run(read_contender(folder, name)).curves
+        curves[name] = compare._with_run(read_contender(folder, name))[0].curves
     assert set(curves["x"]) == {"train/loss", "val/map_50"}
     assert curves["blobs"] == {}
 

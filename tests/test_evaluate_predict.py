@@ -2,6 +2,7 @@ import csv
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,12 +40,12 @@ def test_evaluation_agrees_with_the_end_of_training(
     with (tmp_path / "e/pair_errors.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == figures["pairs"] == 3
-    assert sum(int(row["objects"]) for row in rows) == figures["objects"]["all"]
+    assert sum(int(row["objects"]) for row in rows) == figures["objects"]
     confusion = np.array(figures["confusion_matrix"]["rows_true_columns_predicted"])
-    assert confusion[:-1].sum() == figures["objects"]["all"]
+    assert confusion[:-1].sum() == figures["objects"]
     kept = Record.load(tmp_path / "e/record.npz")
     assert len(kept.images) == 3
-    assert len(kept.object_labels) == figures["objects"]["all"]
+    assert len(kept.object_labels) == figures["objects"]
     contender = read_contender(tmp_path / "e", "e")  # what detr-diff compare reads
     assert contender.classes == ["person", "car", "bicycle"]
     assert {row["pair"] for row in rows} == set(contender.pairs)
@@ -211,9 +212,8 @@ def test_a_pair_needs_only_the_checkpoint(
         assert row["class"] in ("person", "car", "bicycle")
         assert 0.01 <= row["score"] <= 1
         x0, y0, x1, y1 = row["box"]
-        assert x0 < x1
-        assert y0 < y1
-        assert -32 <= x0 <= 96
+        assert 0 <= x0 < x1 <= 96
+        assert 0 <= y0 < y1 <= 96
     (picture,) = (tmp_path / "found/overlays").iterdir()
     with Image.open(picture) as image:
         assert image.size == (512, 512)
@@ -305,26 +305,29 @@ def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:
     learnt = facts["train"]["pairs"]
     assert {split: own.get("learnt_pairs") for split, own in facts.items()} == {
         "train": learnt,
-        "val": None,
+        "val": 0,
         "all": learnt,
-        "test": None,
+        "test": 0,
     }
+    with (tmp_path / "all/pair_errors.csv").open(encoding="utf-8") as file:
+        parts = Counter(row["part"] for row in csv.DictReader(file))
+    assert parts == {split: facts[split]["pairs"] for split in ("train", "val", "test")}
     chosen_by = facts["val"]["pairs"]
-    assert [own.get("validation_pairs") for own in facts.values()] == [None, chosen_by, chosen_by, None]
+    assert [own["validation_pairs"] for own in facts.values()] == [0, chosen_by, chosen_by, 0]
     told = f"{chosen_by} of these {chosen_by} pairs are those by which the checkpoint was chosen"
     assert told in said["val"]
     assert 0 < learnt < facts["all"]["pairs"]
     # Read otherwise, they are the same pairs.
     root = Path(load_detector(run_dir / "checkpoints/best.ckpt")[1]["root"])
     (tmp_path / "link").symlink_to(root)
-    for name, word, split in (
-        ("link", "data.root=link", "all"),
-        ("some", "data.subset=20", "all"),
-        ("other", "data.split_seed=5", "test"),
+    for name, word, split, fair in (
+        ("link", "data.root=link", "all", "split=test is fair"),
+        ("some", "data.subset=20", "all", "split=test is fair"),
+        ("other", "data.split_seed=5", "test", "not that of the training because of data.split_seed=5"),
     ):
         result = shell([*words, f"split={split}", f"out={name}", word], tmp_path)
         assert result.returncode == 0, result.stderr
-        assert "that the checkpoint has learnt" in result.stderr, name
+        assert re.search(f"that the checkpoint has learnt: .*{fair}", result.stderr), name
         own = json.loads((tmp_path / name / "evaluation.json").read_text())
         assert 0 < own["learnt_pairs"] <= min(learnt, own["pairs"])
     told = f"{learnt} of these {facts['all']['pairs']} pairs are those that the checkpoint has learnt"
@@ -334,6 +337,7 @@ def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "copied")
     result = shell([*words, "data.root=copied", "out=copied_result"], tmp_path)
     assert "another folder than in training: which of these pairs were learnt is not known" in result.stderr
+    assert json.loads((tmp_path / "copied_result/evaluation.json").read_text())["learnt_pairs"] is None
 
 
 def test_pairs_that_a_baseline_is_tuned_on_are_told(data_root: Path, tmp_path: Path) -> None:
@@ -358,7 +362,7 @@ def test_pairs_that_a_baseline_is_tuned_on_are_told(data_root: Path, tmp_path: P
         facts = json.loads((tmp_path / split / "evaluation.json").read_text())
         assert facts["model"]["baseline"] == "threshold_blobs"
         learnt[split] = facts.get("learnt_pairs")
-    assert learnt["test"] is None
+    assert learnt["test"] == 0
     assert learnt["all"] > 0
 
 
@@ -368,7 +372,7 @@ def test_what_a_profiler_found_is_shown(run_dir: Path, tmp_path: Path) -> None:
     result = shell([*words, "+trainer.profiler=simple"], tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Profiler Report" in result.stdout + result.stderr
-    result = shell([*words, "+trainer.limit_test_batches=0"], tmp_path)
+    result = shell([*words[:-1], "out=nothing", "+trainer.limit_test_batches=0"], tmp_path)
     assert result.returncode == 2
     assert "trainer.limit_test_batches=0: without a test there are no final figures" in result.stderr
 
@@ -401,7 +405,74 @@ def test_predictions_that_are_no_numbers_are_told(
         result = shell([*words, *shown], tmp_path)
         assert result.returncode == 0, result.stderr
         assert f"in 30 {told}" in result.stderr
-    assert json.loads((tmp_path / "judged/evaluation.json").read_text())["test/map"] == 0.0
+    judged = json.loads((tmp_path / "judged/evaluation.json").read_text())
+    assert (judged["test/map"], judged["test/not_finite"]) == (0.0, 30)
+    assert "predictions that are no numbers" in (tmp_path / "judged/report/index.html").read_text()
     assert all(
         pair["objects"] == [] for pair in json.loads((tmp_path / "found/predictions.json").read_text())
     )
+
+
+def test_pairs_that_cannot_be_aligned_are_told(run_dir: Path, tmp_path: Path) -> None:
+    """Boxes all over a shaken pair came without a reason."""
+    checkpoint = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"]["comparison"]["registration"] = "ecc"
+    torch.save(checkpoint, tmp_path / "ecc.ckpt")
+    rng = np.random.default_rng(0)
+    scene = Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8).repeat(2, 0).repeat(2, 1))
+    other = Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8).repeat(2, 0).repeat(2, 1))
+    (tmp_path / "set/images").mkdir(parents=True)
+    for name, before, after in (("still", scene, scene), ("lost", scene, other)):
+        before.save(tmp_path / f"set/images/{name}_before.png")
+        after.save(tmp_path / f"set/images/{name}_after.png")
+    words = ["predict", "ckpt_path=ecc.ckpt", "data.root=set", "out=found"]
+    result = shell([*words, "trainer.enable_progress_bar=false"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "1 of 2 pairs could not be aligned and were compared as they are" in result.stderr
+    found = json.loads((tmp_path / "found/predictions.json").read_text())
+    assert {pair["pair"]: pair["aligned"] for pair in found} == {"still": True, "lost": False}
+
+
+def test_an_evaluation_that_fails_leaves_nothing(
+    run_dir: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an interrupted one had written was shown as the result of the next one."""
+
+    def broken(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt", f"out={tmp_path}/e", "bootstrap=0"]
+    words += ["split=test", "trainer.enable_progress_bar=false"]
+    with monkeypatch.context() as patched:
+        patched.setattr("detr_diff.verbs.evaluate.write_metrics", broken)
+        assert cli(*words).code == 1
+    assert list(tmp_path.iterdir()) == []
+    assert cli(*words, "overlays=1").code == 0
+    assert len(list((tmp_path / "e/overlays").iterdir())) == 2
+    facts = json.loads((tmp_path / "e/evaluation.json").read_text())
+    assert facts["checkpoint"] == str(run_dir / "checkpoints/best.ckpt")
+    assert facts["settings"] == {"precision": "32-true", "data": {}}
+
+
+@pytest.mark.exhaustive
+def test_two_processes_evaluate_and_one_writes(run_dir: Path, tmp_path: Path) -> None:
+    figures = {}
+    for devices in (1, 2):
+        words = ["evaluate", f"ckpt_path={run_dir}/checkpoints/best.ckpt", f"out=e{devices}", "bootstrap=0"]
+        words += ["trainer.enable_progress_bar=false", f"trainer.devices={devices}"]
+        result = shell([*words, "overlays=2", "split=test"], tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count("written to") == 1
+        assert len(list((tmp_path / f"e{devices}/overlays").iterdir())) == 4
+        figures[devices] = json.loads((tmp_path / f"e{devices}/evaluation.json").read_text())
+    assert figures[2]["test/map"] == pytest.approx(figures[1]["test/map"], abs=1e-6)
+    predict = ["predict", f"ckpt_path={run_dir}/checkpoints/best.ckpt", "out=p", f"data.root={tmp_path}"]
+    result = shell([*predict, "trainer.devices=2"], tmp_path)
+    assert result.returncode != 0
+
+
+def test_an_oracle_of_all_pairs_needs_no_division(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    words = ["evaluate", "model=oracle", f"data.root={data_root}", f"out={tmp_path}/o", "bootstrap=0"]
+    result = cli(*words, "data.split_by=column", "report=false", "trainer.enable_progress_bar=false")
+    assert result.code == 0, result.err
+    assert json.loads((tmp_path / "o/evaluation.json").read_text())["pairs"] == 30

@@ -73,10 +73,10 @@ def test_the_run_is_looked_at_closely(run_dir: Path) -> None:
     low, high = analysis["intervals"]["test/map_50"]
     assert low <= figures["test/map_50"] <= high
     own = Record.load(run_dir / "record.npz")
-    assert len(own.object_labels) == analysis["objects"]["all"] > 0
+    assert len(own.object_labels) == analysis["objects"] > 0
     rows = list(csv.DictReader((run_dir / "pair_errors.csv").open()))
     assert len(rows) == len(own.images)
-    assert sum(int(row["objects"]) for row in rows) == analysis["objects"]["all"]
+    assert sum(int(row["objects"]) for row in rows) == analysis["objects"]
     assert sum(int(row["background"]) for row in rows) == analysis["errors"]["background"]
     assert "kinds of errors" in (run_dir / "train.log").read_text()
 

@@ -219,7 +219,7 @@ class MovedObjectDataModule(LightningDataModule):
         warn_of_symmetric_diff(self.datasets["train"].pairs, setting, self._places())
 
     def train_dataloader(self) -> Windows:
-        epoch, images = self._epoch(), self.datasets["train"]
+        epoch, images = self.epoch(), self.datasets["train"]
         images.strength = self.strength(epoch)
         dataset = self.kept_at(epoch).get("train", images)
         batches = self._shuffled(epoch)
@@ -236,7 +236,7 @@ class MovedObjectDataModule(LightningDataModule):
         return collate(samples, self.settings.pad_to)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        dataset = self.kept_at(self._epoch()).get("val", self.datasets["val"])
+        dataset = self.kept_at(self.epoch()).get("val", self.datasets["val"])
         return self._loaders["val"].get(dataset, lambda: self._in_order(dataset))
 
     def test_dataloader(self) -> DataLoader[Any]:
@@ -250,7 +250,8 @@ class MovedObjectDataModule(LightningDataModule):
         """Training batches of an epoch, the same for each of several processes."""
         return batches_of(len(self.datasets["train"]), batch_size or self.settings.batch_size, processes)
 
-    def _epoch(self) -> int:
+    def epoch(self) -> int:
+        """The epoch of the training whose data are loaded."""
         # `processed`, not `current_epoch`: on resume the latter is one behind at this point.
         trainer: Any = self.trainer
         return 0 if trainer is None else int(trainer.fit_loop.epoch_progress.current.processed)
@@ -281,7 +282,7 @@ class MovedObjectDataModule(LightningDataModule):
         """The training batches from an epoch on."""
         order = Shuffled(len(self.datasets["train"]), self.settings.seed)
         size = self.batch_size_at(epoch) or self.settings.batch_size
-        return EpochBatches(order, size, self._share(), self._epoch, self._start)
+        return EpochBatches(order, size, self._share(), self.epoch, self._start)
 
     def _loader(
         self, dataset: MovedObjectDataset | KeptOutputs, batches: EpochBatches, ahead: int = 2

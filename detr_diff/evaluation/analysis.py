@@ -52,7 +52,6 @@ class Analysis:
         Args:
             prefix: Put before the names of the figures that have intervals.
         """
-        names = [*self.objects]
         parts: dict[str, Any] = {
             "bootstrap": {
                 "drawn": self.units.kind,
@@ -62,7 +61,8 @@ class Analysis:
                 "seed": self.seed,
             },
             "intervals": {f"{prefix}{key}": list(both) for key, both in self.intervals.items()},
-            "objects": {"all": sum(self.objects.values()), **{name: self.objects[name] for name in names}},
+            "objects": sum(self.objects.values()),
+            "objects_by_class": self.objects,
             "still_pairs": self.still_pairs,
             "sizes": {
                 name: {"area_from": low, "area_to": high, "objects": self.objects_by_size[name]}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from detr_diff.evaluation.record import Floats, Ints
 
@@ -52,11 +53,14 @@ class Units:
     @property
     def caution(self) -> str | None:
         """Why intervals are too narrow and p too small, if they are."""
+        reasons = []
         if self.kind == "pair" and not self.alone:
             scenes = "1 scene is" if self.scenes == 1 else f"{self.scenes or 'no'} scenes are"
             named = f"only {scenes} named" if self.scenes else f"{scenes} named"
-            return f"{named}, so pairs count as independent, which those of one scene are not"
-        return f"so few {self.kind}s show too little variety" if self.number < FEW else None
+            reasons.append(f"{named}, so pairs count as independent, which those of one scene are not")
+        if self.number < FEW:
+            reasons.append(f"so few {self.kind}s show too little variety")
+        return "; ".join(reasons) or None
 
 
 def draw(units: Units, seed: int, resamples: range) -> Ints:
@@ -79,14 +83,32 @@ def chunks(resamples: int, size: int, at_once: int = 8_000_000) -> Iterator[rang
         yield range(start, min(start + step, resamples))
 
 
-def interval(values: Floats) -> Interval:
-    """The middle 95 % of the values of the resamples; of those that are defined.
+def interval(values: Floats, units: int) -> Interval:
+    """The 95 % interval: the middle of the values of the resamples; of those that are defined.
+
+    Of few units it is wider than the middle 95 %, by as much as the resamples spread less than other
+    units would: the expanded percentile interval of Hesterberg 2015, "What teachers should know about the
+    bootstrap", The American Statistician 69(4).
 
     Args:
         values: [B], nan where a resample has nothing to count.
+        units: How many scenes, or pairs, were drawn; of a single one nothing is known.
     """
     defined = values[~np.isnan(values)]
-    if not len(defined):
+    if not len(defined) or units < 2:
         return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tail = stats.norm.cdf(stats.t.ppf((1 - LEVEL) / 2, units - 1) * _spread_less(units))
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def of_few(p: float, units: int) -> float:
+    """A two-sided p from resamples, as that of `interval`: below 0.05 where it leaves out 0."""
+    if units < 2:
+        return 1.0
+    return float(2 * stats.t.sf(stats.norm.isf(p / 2) / _spread_less(units), units - 1))
+
+
+def _spread_less(units: int) -> float:
+    """By how much resamples of the units spread less than other units would."""
+    return float(np.sqrt(units / (units - 1)))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from detr_diff.errors import UserError
 from detr_diff.evaluation.contender import Contender
@@ -34,8 +36,9 @@ def on_common_pairs(contenders: Sequence[Contender]) -> list[Contender]:
     chosen = []
     for one, own in zip(contenders, places, strict=True):
         rows = np.array([own[name] for name in names], np.int64)
-        scenes = [one.scenes[row] for row in rows.tolist()]
-        chosen.append(replace(one, record=one.record.of_images(rows), pairs=names, scenes=scenes))
+        scenes, parts = ([column[row] for row in rows.tolist()] for column in (one.scenes, one.parts))
+        record = one.record.of_images(rows)
+        chosen.append(replace(one, record=record, pairs=names, scenes=scenes, parts=parts))
     for other in chosen[1:]:
         if differing := _other_objects(chosen[0], other):
             raise UserError(
@@ -46,14 +49,19 @@ def on_common_pairs(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _other_objects(first: Contender, second: Contender) -> int:
-    """In how many pairs the objects differ."""
+    """In how many pairs the objects differ, in whatever order the labels name them."""
     records = first.record, second.record
     counts = [np.bincount(record.object_image, minlength=len(first.pairs)) for record in records]
     differ = counts[0] != counts[1]
-    # Of the other pairs object i of one run is object i of the other.
+    # Of the other pairs object i of one run is object i of the other, as a rule.
     rows = [np.flatnonzero(~differ[record.object_image]) for record in records]
     labels = [record.object_labels[own] for record, own in zip(records, rows, strict=True)]
     boxes = [record.object_boxes[own] for record, own in zip(records, rows, strict=True)]
+    image = records[0].object_image[rows[0]]
     other = (labels[0] != labels[1]) | (np.abs(boxes[0] - boxes[1]) > SAME_PLACE).any(axis=1)
-    differ[records[0].object_image[rows[0][other]]] = True
+    for index in np.unique(image[other]).tolist():
+        own = image == index
+        mine, theirs = ((label[own], box[own]) for label, box in zip(labels, boxes, strict=True))
+        same = (mine[0][:, None] == theirs[0]) & (np.abs(mine[1][:, None] - theirs[1]) <= SAME_PLACE).all(-1)
+        differ[index] = (maximum_bipartite_matching(csr_array(same)) < 0).any()
     return int(differ.sum())

@@ -30,6 +30,7 @@ class Contender:
         record: Predictions and objects.
         pairs: Name of each image of the record.
         scenes: Of each image.
+        parts: What each image was in the run's training: train, val, test or none; None: not known.
         facts: All of metrics.json or evaluation.json.
         settings: By dotted name.
         curves: Learning curves by name, as val/map_50.
@@ -42,6 +43,7 @@ class Contender:
     record: Record
     pairs: list[str]
     scenes: list[str | None]
+    parts: list[str | None]
     facts: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)
@@ -70,12 +72,12 @@ def read_contender(folder: Path, name: str) -> Contender:
         raise UserError(f"{folder / RECORD}: no such file") from error
     except (OSError, EOFError, ValueError, KeyError, NotImplementedError, BadZipFile, zlib.error) as error:
         raise UserError(f"{folder / RECORD}: not readable ({type(error).__name__})") from error
-    pairs, scenes = _pairs(folder / PAIR_ERRORS, len(record.images))
-    return Contender(name, folder, classes, threshold, record, pairs, scenes, facts)
+    pairs, scenes, parts = _pairs(folder / PAIR_ERRORS, len(record.images))
+    return Contender(name, folder, classes, threshold, record, pairs, scenes, parts, facts)
 
 
-def _pairs(path: Path, number: int) -> tuple[list[str], list[str | None]]:
-    """Names and scenes of the images of the record."""
+def _pairs(path: Path, number: int) -> tuple[list[str], list[str | None], list[str | None]]:
+    """Names, scenes and parts of the images of the record."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = {int(row["image"]): row for row in csv.DictReader(file)}
@@ -88,4 +90,5 @@ def _pairs(path: Path, number: int) -> tuple[list[str], list[str | None]]:
     if sorted(rows) != list(range(number)):
         raise UserError(f"{path}: {len(rows)} pairs, but {number} in {path.with_name(RECORD)}")
     ordered = [rows[index] for index in range(number)]
-    return [row["pair"] for row in ordered], [row["scene"] or None for row in ordered]
+    scenes, parts = ([row.get(key) or None for row in ordered] for key in ("scene", "part"))
+    return [row["pair"] for row in ordered], scenes, parts

@@ -76,7 +76,8 @@ class Contest:
         if np.isnan(change.value):
             return f"{JUDGED[figure]} is not defined on these pairs."
         low, high = change.interval
-        amount = f"{change.value:+.3f} ({low:+.3f} to {high:+.3f}), p {p_text(self.corrected[run][figure])}"
+        between = "" if np.isnan(low) else f" ({low:+.3f} to {high:+.3f})"
+        amount = f"{change.value:+.3f}{between}, p {p_text(self.corrected[run][figure])}"
         first = self.contenders[0].name
         word = {1: "better than", -1: "worse than", 0: "not shown to differ from"}[self.verdict(run, figure)]
         caution = ", probably too small" if self.units.caution else ""

@@ -24,6 +24,9 @@ class DetectionRecord(Metric):
     The result does not depend on how the images were dealt out: they are sorted by position, and
     an image that two processes were given counts once. A score below 0 says that there is no prediction.
     What is no number is left out, and said.
+
+    Attributes:
+        not_finite: In how many images something was left out, when it was last computed.
     """
 
     full_state_update = False
@@ -47,6 +50,7 @@ class DetectionRecord(Metric):
     def reset(self) -> None:
         """Forget all images."""
         super().reset()
+        self.not_finite = 0
         # A process without images must gather tensors of the same kind as the others, not none.
         for name, empty in self._empty.items():
             setattr(self, name, [empty.to(self.device, non_blocking=True)])
@@ -95,8 +99,9 @@ class DetectionRecord(Metric):
         rows, object_rows = (ranges(starts[:, kind], counts[:, kind]) for kind in (0, 1))
         shown = ~(columns["scores"][rows] < 0)
         numbers = np.isfinite(columns["scores"][rows]) & np.isfinite(columns["boxes"][rows]).all(axis=1)
-        if lost := len(np.unique(image[shown & ~numbers])):
-            log.warning(NO_NUMBERS, lost, len(images))
+        self.not_finite = len(np.unique(image[shown & ~numbers]))
+        if self.not_finite:
+            log.warning(NO_NUMBERS, self.not_finite, len(images))
         shown &= numbers
         rows, image = rows[shown], image[shown]
         rows = rows[np.lexsort((-columns["scores"][rows], image))]

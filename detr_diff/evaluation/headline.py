@@ -80,7 +80,7 @@ class Headline:
 
     def intervals_of(self, units: Units, resampled: dict[str, Floats]) -> dict[str, Interval]:
         """95 % intervals from what `resampled` gave for these units."""
-        found = {key: interval(values) for key, values in resampled.items()}
+        found = {key: interval(values, units.number) for key, values in resampled.items()}
         return found | self.still_pairs.exact_intervals(units)
 
     def _averages(self, weights: Ints) -> dict[str, Floats]:

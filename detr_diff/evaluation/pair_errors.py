@@ -9,8 +9,9 @@ import numpy as np
 from detr_diff.evaluation.error_parts import KINDS, RIGHT, find_errors
 from detr_diff.evaluation.record import MOST, Ints, Record
 
-# The last one is the row of the pair in record.npz, so that its predictions can be found again.
-COLUMNS = ("pair", "scene", "objects", "found", *(str(kind) for kind in KINDS), "image")
+# `part` is what the pair was in the training of the model: train, val, test or none; empty where that is not
+# known. `image` is its row in record.npz, so that its predictions can be found again.
+COLUMNS = ("pair", "scene", "part", "objects", "found", *(str(kind) for kind in KINDS), "image")
 
 
 def pair_errors(record: Record, threshold: float) -> Ints:
@@ -30,10 +31,17 @@ def pair_errors(record: Record, threshold: float) -> Ints:
     return table
 
 
-def write_pair_errors(path: Path, table: Ints, names: Sequence[str], scenes: Sequence[str | None]) -> None:
+def write_pair_errors(
+    path: Path,
+    table: Ints,
+    names: Sequence[str],
+    scenes: Sequence[str | None],
+    parts: Sequence[str | None],
+) -> None:
     """Write the table with a row for each pair, the one with most errors first."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for index in np.argsort(-table[:, 2:].sum(axis=1), kind="stable").tolist():
-            rows.writerow([names[index], scenes[index] or "", *table[index].tolist(), index])
+            named = (names[index], scenes[index] or "", parts[index] or "")
+            rows.writerow([*named, *table[index].tolist(), index])

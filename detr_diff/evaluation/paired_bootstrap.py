@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detr_diff.evaluation.bootstrap import Interval, interval
+from detr_diff.evaluation.bootstrap import Interval, interval, of_few
 from detr_diff.evaluation.record import Floats
 
 EQUAL = 1e-12  # what rounding makes of equal figures
@@ -21,8 +21,8 @@ class Difference(NamedTuple):
     Attributes:
         value: The difference on all images.
         interval: 95 % interval.
-        p: Two-sided: how often the resamples lie on the other side of 0, or on it, doubled. It is
-            below 0.05 where the interval leaves out 0.
+        p: Two-sided: how often the resamples lie on the other side of 0, or on it, doubled; of few units
+            it is larger, as their interval is wider. It is below 0.05 where the interval leaves out 0.
         effect: The difference in standard deviations of that of a single scene, or pair. For a mean
             it is Cohen's d of paired samples (Cohen 1988: 0.2 is small, 0.5 medium, 0.8 large).
     """
@@ -50,11 +50,13 @@ def difference(first: float, second: float, of_first: Floats, of_second: Floats,
         return Difference(np.nan, (np.nan, np.nan), np.nan, np.nan)
     # The difference on all images counts as one more resample, so p is never 0.
     below, above = (1 + int((sign * changes <= EQUAL).sum()) for sign in (1, -1))
-    p = min(1.0, 2 * min(below, above) / (len(changes) + 1))
+    p = of_few(min(1.0, 2 * min(below, above) / (len(changes) + 1)), units)
+    if units < 2:
+        return Difference(float(value), (np.nan, np.nan), p, np.nan)
     # A resample of n has 1/n of the spread of one, and sees (n - 1)/n of it.
-    spread = float(changes.std()) * units / np.sqrt(units - 1) if units > 1 else 0.0
+    spread = float(changes.std()) * units / np.sqrt(units - 1)
     effect = 0.0 if abs(value) <= EQUAL else value / spread if spread > EQUAL else np.copysign(np.inf, value)
-    return Difference(float(value), interval(changes), p, float(effect))
+    return Difference(float(value), interval(changes, units), p, float(effect))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -17,6 +17,7 @@ CONFUSIONS = 20  # where the matrix does not fit
 HEADLINE = {
     "loss": "of training, on these pairs",
     "unaligned": "pairs whose frames could not be aligned",
+    "not_finite": "pairs with predictions that are no numbers, which are left out",
     "map": "AP, mean over IoU 0.5 to 0.95",
     "map_50": "AP at IoU 0.5",
     "map_75": "AP at IoU 0.75",

@@ -1,4 +1,4 @@
-"""How many pairs registration gave up on."""
+"""Which pairs registration gave up on, and how many."""
 
 from typing import Any
 
@@ -64,3 +64,18 @@ class AlignmentCallback(Callback):
         if split in self.counts:
             count = float(self.counts.pop(split))
             pl_module.log(f"{split}/unaligned", count, reduce_fx="sum", sync_dist=True)
+
+
+class UnalignedCallback(Callback):
+    """Collects the positions of the predicted pairs that could not be aligned.
+
+    Attributes:
+        positions: In the data set.
+    """
+
+    def __init__(self) -> None:
+        self.positions: set[int] = set()
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+        batch: Batch = rest[1]
+        self.positions |= {int(t["index"]) for t in batch.targets if not t.get("aligned", True)}

@@ -9,6 +9,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW
+from torchvision.ops import clip_boxes_to_image
 
 from detr_diff.choices import Normalize
 from detr_diff.data.batch import Batch, Contents, Samples, contents
@@ -192,7 +193,11 @@ class Detector(LightningModule):
         return self._evaluate(batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        return self._predictions(self._output(self.evaluated, batch), batch)
+        predictions = self._predictions(self._output(self.evaluated, batch), batch)
+        for prediction, target in zip(predictions, batch.targets, strict=True):
+            height, width = target["size"].tolist()
+            prediction["boxes"] = clip_boxes_to_image(prediction["boxes"], (height, width))
+        return predictions
 
     @property
     def evaluated(self) -> Any:
@@ -266,7 +271,9 @@ class Detector(LightningModule):
     def _output(self, model: Any, batch: Batch, **labels: Any) -> Any:
         if batch.kept is None:
             return model(pixel_values=batch.images, pixel_mask=batch.masks, **labels)
-        cut = deepest_cut(self.family, self.timeline.at_epoch(self.current_epoch).stage.blocks)
+        # The epoch that the data are of: on resume, Lightning's is one behind in the validation before.
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        cut = deepest_cut(self.family, self.timeline.at_epoch(data.epoch()).stage.blocks)
         assert cut is not None
         with replay(model, cut, batch.kept):
             return model(pixel_values=batch.images, **labels)

@@ -30,6 +30,7 @@ class Results:
         analysis: A closer look at them.
         pairs: Name of each image of the record.
         scenes: Scene of each image of the record.
+        parts: What each image of the record was in the training: train, val, test or none; None: not known.
         dataset: The pairs; the record has positions in it.
         names: Class names.
         threshold: Score from which on a prediction is shown and counted.
@@ -40,6 +41,7 @@ class Results:
     analysis: Analysis
     pairs: list[str]
     scenes: list[str | None]
+    parts: list[str | None]
     dataset: MovedObjectDataset
     names: list[str]
     threshold: float
@@ -50,6 +52,7 @@ class Results:
         model: Detector | Baseline,
         dataset: MovedObjectDataset,
         figures: Mapping[str, float],
+        parts: Mapping[str, str] | None,
         resamples: int,
         seed: int,
     ) -> "Results":
@@ -59,18 +62,23 @@ class Results:
             model: Its metrics hold the evaluation.
             dataset: The pairs of the split.
             figures: As Lightning gave them, with the prefix test/.
+            parts: Of pairs by their names, see above; a pair that is not named was none. None: not known.
             resamples: Of the bootstrap; 0: no intervals.
             seed: Of the bootstrap.
         """
         record = model.metrics.record.compute()
         pairs = [dataset.pairs[int(position)].pair for position in record.images]
         scenes = [pair.scene for pair in pairs]
+        own = {key.removeprefix("test/"): value for key, value in figures.items()}
+        if lost := model.metrics.record.not_finite:
+            own["not_finite"] = float(lost)
         return cls(
-            {key.removeprefix("test/"): value for key, value in figures.items()},
+            own,
             record,
             analyse(record, model.names, model.threshold, scenes, resamples, seed),
             [pair.name for pair in pairs],
             scenes,
+            [None if parts is None else parts.get(pair.name, "none") for pair in pairs],
             dataset,
             model.names,
             model.threshold,
@@ -81,7 +89,7 @@ class Results:
         write_sweep(out / SCORE_SWEEP, model.sweep)
         self.record.save(out / RECORD)
         errors = pair_errors(self.record, self.threshold)
-        write_pair_errors(out / PAIR_ERRORS, errors, self.pairs, self.scenes)
+        write_pair_errors(out / PAIR_ERRORS, errors, self.pairs, self.scenes, self.parts)
 
     def tables(self, title: str) -> list[Table]:
         """For the terminal; the title is that of the first table."""

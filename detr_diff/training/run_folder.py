@@ -16,6 +16,7 @@ from detr_diff.training.run_status import SILENT, STATUS, Status, read_status
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
 OVERRIDES = "overrides.txt"
+EVALUATIONS = "evaluation"  # folder of those by `detr-diff evaluate`
 
 
 @dataclass

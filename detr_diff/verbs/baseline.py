@@ -18,6 +18,7 @@ from detr_diff.model.threshold_blobs import unprocessed
 from detr_diff.training.baseline import Baseline
 from detr_diff.training.blob_tuning import CHOICES, tune
 from detr_diff.training.oracle import THRESHOLD, Oracle, changed_places, labelled_places
+from detr_diff.verbs.known_pairs import UNDIVIDED, as_divided
 from detr_diff.verbs.parts import with_trained
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,10 @@ def build_baseline(
         raise SettingError(
             f"model: evaluate takes {' or '.join(BaselineName)}; a DETR comes from ckpt_path=..."
         ) from error
-    data = _data(settings, names, trained, registration, bool(model.get("light_compensation")))
+    # An oracle is not tuned, so for all pairs no division is needed, and theirs may not have been made.
+    whole = kind is BaselineName.oracle and settings.split == "all"
+    light_compensation = bool(model.get("light_compensation"))
+    data = _data(settings, names, trained, registration, light_compensation, whole)
     data.setup()
     data.require(settings.split)
     pairs = data.datasets[settings.split]
@@ -101,6 +105,7 @@ def _data(
     trained: dict[str, Any],
     registration: Registration,
     light_compensation: bool,
+    whole: bool,
 ) -> MovedObjectDataModule:
     """Absolute differences of whole frames; split as in training, or as the settings say."""
     given = {key: value for key, value in plain(settings.data).items() if value is not None}
@@ -115,8 +120,11 @@ def _data(
     )
     given["root"] = str(root)
     fixed = {"augment": "none", "zoom": None, "max_objects": None}
+    arguments = {"seed": settings.seed, **with_trained(given, trained), **fixed}
+    if whole and not as_divided(arguments, trained):
+        arguments |= UNDIVIDED
     return MovedObjectDataModule(
-        **{"seed": settings.seed, **with_trained(given, trained), **fixed},
+        **arguments,
         names=names,
         processor=unprocessed(),
         comparison=comparison,

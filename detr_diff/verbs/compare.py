@@ -22,7 +22,7 @@ from detr_diff.evaluation.contest_figure import CURVES, draw_contest
 from detr_diff.evaluation.contest_page import contest_page
 from detr_diff.text import natural, render
 from detr_diff.training.metrics_file import read_curves
-from detr_diff.training.run_folder import CONFIG
+from detr_diff.training.run_folder import CONFIG, EVALUATIONS
 
 OWN = ("run_name", "runs", "out")  # settings that only say where a run is
 CURVES_FILE = "metrics.csv"
@@ -36,13 +36,17 @@ def run(settings: DictConfig) -> int:
     names = _names(folders)
     out = Path(settings.out).expanduser() if settings.out else _out(folders, names)
     require_new(out)
-    runs = [_with_run(read_contender(*one)) for one in zip(folders, names, strict=True)]
+    runs = []
+    for folder, name in zip(folders, names, strict=True):
+        run, unknown = _with_run(read_contender(folder, name))
+        runs.append(run)
+        notes += unknown
     contest = Contest.of(runs, settings.bootstrap, settings.seed)
     common = len(contest.contenders[0].pairs)
     if any(len(one.pairs) != common for one in runs):
         counts = ", ".join(f"{one.name} has {len(one.pairs)}" for one in runs)
         notes.append(f"Different pairs: {counts}. They are compared on the {common} common ones.")
-    notes += [note for one in runs if (note := _known_pairs(one))]
+    notes += _known_pairs(contest.contenders)
     differing = differing_settings([one.settings for one in runs])
     for table in (_settings(differing, names), _figures(contest), _differences(contest)):
         print(render(table, WIDTH))
@@ -59,14 +63,22 @@ def run(settings: DictConfig) -> int:
     return 0
 
 
-def _known_pairs(run: Contender) -> str | None:
-    """Why the figures of a run may be better than they will be on new pairs."""
-    if learnt := run.facts.get("learnt_pairs"):
-        return f"{run.name} has learnt {learnt} of its {len(run.pairs)} pairs."
-    # Named so where train had no test pairs, counted by evaluate.
-    if "test/map" not in run.facts or run.facts.get("validation_pairs"):
-        return f"{run.name} is judged on its validation pairs, by which its checkpoint was chosen."
-    return None
+def _known_pairs(runs: Sequence[Contender]) -> list[str]:
+    """Why the figures of runs may be better than they will be on new pairs.
+
+    Args:
+        runs: On the pairs on which they are compared.
+    """
+    number = len(runs[0].pairs)
+    notes = []
+    for run in runs:
+        if learnt := run.parts.count("train"):
+            notes.append(f"{run.name} has learnt {learnt} of these {number} pairs.")
+        if chosen := run.parts.count("val"):
+            notes.append(f"The checkpoint of {run.name} was chosen by {chosen} of these {number} pairs.")
+    if unknown := ", ".join(run.name for run in runs if None in run.parts):
+        notes.append(f"Of {unknown} it is not known which of these pairs were learnt.")
+    return notes
 
 
 def find_contenders(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -123,14 +135,10 @@ def _out(folders: Sequence[Path], names: Sequence[str]) -> Path:
     return Path(os.path.relpath(parent)) / "compare" / name
 
 
-def _with_run(contender: Contender) -> Contender:
-    """With settings and curves of the run that was evaluated, where it can be found."""
+def _with_run(contender: Contender) -> tuple[Contender, list[str]]:
+    """With settings and curves of the run that was evaluated, and what is to be said without them."""
     folder, facts = contender.folder, contender.facts
-    places = [folder]
-    if facts.get("checkpoint"):
-        places.append(Path(facts["checkpoint"]).parent.parent)
-    places.append(folder.parent.parent)
-    home = next((place for place in places if (place / CONFIG).is_file()), None)
+    home = next((place for place in _homes(contender) if (place / CONFIG).is_file()), None)
     settings: dict[str, str] = {}
     curves = {}
     try:
@@ -143,8 +151,27 @@ def _with_run(contender: Contender) -> Contender:
         raise UserError(f"{home}: settings or curves are not readable ({error})") from error
     if home != folder:
         own = {key: facts[key] for key in ("data", "split", "checkpoint", "model") if facts.get(key)}
+        own |= facts.get("settings", {})
         settings |= {f"evaluate.{key}": value for key, value in flat(own).items()}
-    return replace(contender, settings=settings, curves=curves)
+    notes = []
+    if home is None and (checkpoint := facts.get("checkpoint")):
+        notes.append(
+            f"With which settings {contender.name} was trained is not known: no run at {checkpoint}."
+        )
+    return replace(contender, settings=settings, curves=curves), notes
+
+
+def _homes(contender: Contender) -> list[Path]:
+    """Where the run that was evaluated may be: here, around its evaluation, or where its checkpoint was."""
+    folder, checkpoint = contender.folder.absolute(), contender.facts.get("checkpoint")
+    places = [contender.folder]
+    # A baseline without a checkpoint is of no run.
+    if folder.parent.name == EVALUATIONS and (checkpoint or not contender.facts.get("model")):
+        places.append(folder.parent.parent)
+    # From another working folder a relative path might lead to another run.
+    if checkpoint and Path(checkpoint).is_absolute():
+        places.append(Path(checkpoint).parent.parent)
+    return places
 
 
 def flat(settings: object, prefix: str = "") -> dict[str, str]:
@@ -201,7 +228,9 @@ def _differences(contest: Contest) -> Table:
             corrected = [p_text(contest.corrected[number][key])] if many else []
             told = ["-"] * 4
             if not math.isnan(value):
-                told = [f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}", p_text(p), f"{effect:+.2f}"]
+                between = "-" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
+                size = "-" if math.isnan(effect) else f"{effect:+.2f}"
+                told = [f"{value:+.3f}", between, p_text(p), size]
             table.add_row(one.name, name, *told[:3], *corrected, told[3])
     return table
 

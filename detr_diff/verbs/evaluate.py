@@ -1,7 +1,7 @@
 """`detr-diff evaluate`: the figures of a checkpoint, or of a baseline, on any labelled set."""
 
 import logging
-from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from detr_diff.choices import BaselineName, Disturbance, Registration
 from detr_diff.compose import plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.data.description import read_description
-from detr_diff.data.diff import Comparison
-from detr_diff.errors import SettingError, UserError
+from detr_diff.data.new_folder import new_folder
+from detr_diff.errors import SettingError
 from detr_diff.evaluation.robustness import robustness_table, write_robustness
 from detr_diff.evaluation.robustness_figure import draw_robustness
-from detr_diff.report.report import write_report
+from detr_diff.report.report import FOLDER, PAGE, write_report
+from detr_diff.report.robustness import ROBUSTNESS
 from detr_diff.text import render
 from detr_diff.training.alignment_callback import AlignmentCallback
 from detr_diff.training.baseline import Baseline
@@ -33,21 +34,17 @@ from detr_diff.training.run import (
     load_detector,
     write_metrics,
 )
+from detr_diff.training.run_folder import EVALUATIONS
+from detr_diff.training.status_file import first_process
 from detr_diff.verbs.baseline import build_baseline
-from detr_diff.verbs.parts import OF_ROOT, same_folder, with_trained
+from detr_diff.verbs.known_pairs import UNDIVIDED, as_divided, parts_in_training, warn_of_known
+from detr_diff.verbs.parts import OF_ROOT, with_trained
 from detr_diff.verbs.places import require_places
 
 log = logging.getLogger(__name__)
 
-# What divides the data; where all of it is as in training, it is known which pairs were learnt.
-DIVISION = ("pairs", "labels", "scene", "split_by", "split_seed", "val", "test", "subset")
-
-# What an evaluation says of known pairs, and how they are known.
-KNOWN = {
-    "learnt_pairs": "that the checkpoint has learnt",
-    "validation_pairs": "by which the checkpoint was chosen",
-}
-Known = dict[str, set[str]]  # key to the names of those pairs
+# Data settings that say which folder, or how fast it is read, not which pairs nor how they are compared.
+ASIDE = ("root", "num_workers", "batch_size", "cache", "cache_dir", "cache_gb")
 
 
 def run(settings: DictConfig) -> int:
@@ -58,33 +55,52 @@ def run(settings: DictConfig) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     prepare_process()
     robustness = _robustness(settings) if settings.robustness else None
-    model, data, facts, trained, known = _model(settings)
-    out = Path(settings.out).expanduser() if settings.out else _out(settings, data)
-    if (out / "evaluation.json").exists():
-        raise _exists(out)
-    data.setup()
-    data.require(settings.split)
-    if isinstance(model, Detector):
-        known = _known(model, data, trained, settings.split)
-        for key, names in known.items():
-            said = "%d of these %d pairs are those %s: split=test is fair"
-            log.warning(said, len(names), len(data.datasets[settings.split]), KNOWN[key])
-    callbacks: list[Callback] = [OverlayCallback(out / "overlays", settings.overlays), AlignmentCallback()]
+    model, data, facts, trained, tuned_on = _model(settings)
+    out = _out(settings, data)
+    # Of several processes the first one writes.
+    with new_folder(out) if first_process() else nullcontext(out) as folder:
+        data.setup()
+        data.require(settings.split)
+        parts: dict[str, str] | None = dict.fromkeys(tuned_on, "train")
+        if isinstance(model, Detector):
+            parts = parts_in_training(model, data, trained)
+            warn_of_known(parts or {}, data, trained, settings.split)
+        figures = _judge(settings, model, data, folder, robustness)
+        dataset = data.datasets[settings.split]
+        results = Results.of(model, dataset, figures, parts, settings.bootstrap, settings.seed)
+        if first_process():
+            _write(settings, folder, model, data, results, facts)
+    if first_process():
+        # Last: who reads it may have seen enough, as head.
+        title = "{model} on {data}, {split}: {pairs} pairs".format_map(_subject(settings, data, results))
+        for table in results.tables(title):
+            print(render(table))
+        print(f"report: {out / FOLDER / PAGE}\nwritten to {out}" if settings.report else f"written to {out}")
+    return 0
+
+
+def _judge(
+    settings: DictConfig,
+    model: Detector | Baseline,
+    data: MovedObjectDataModule,
+    folder: Path,
+    robustness: Robustness | None,
+) -> dict[str, float]:
+    """The figures; overlays are drawn, and what disturbs the model is measured first."""
+    callbacks: list[Callback] = [OverlayCallback(folder / "overlays", settings.overlays), AlignmentCallback()]
     if isinstance(model, Detector) and model.architecture.places:
         require_places(model, data, settings.split)
         callbacks.append(PlaceCallback())
     data.fill_cache(settings.split)
-    out.mkdir(parents=True, exist_ok=True)
     if robustness is not None:  # first: what the model keeps of the last evaluation is written and shown
         alone = {**plain(settings)["trainer"], "enable_progress_bar": False}
-        endured = robustness.measure(build_trainer(alone, out, model), model, data, settings.split)
-        write_robustness(out / "robustness.csv", endured)
-        draw_robustness(out / "robustness.png", endured)
-        print(render(robustness_table(endured)))
-    trainer = build_trainer(plain(settings)["trainer"], out, model, callbacks=callbacks)
-    figures = evaluate(trainer, model, data, settings.split)
-    _write_and_show(settings, out, model, data, figures, facts, known)
-    return 0
+        endured = robustness.measure(build_trainer(alone, folder, model), model, data, settings.split)
+        if first_process():
+            write_robustness(folder / ROBUSTNESS, endured)
+            draw_robustness((folder / ROBUSTNESS).with_suffix(".png"), endured)
+            print(render(robustness_table(endured)))
+    trainer = build_trainer(plain(settings)["trainer"], folder, model, callbacks=callbacks)
+    return evaluate(trainer, model, data, settings.split)
 
 
 def _robustness(settings: DictConfig) -> Robustness:
@@ -103,17 +119,18 @@ def _robustness(settings: DictConfig) -> Robustness:
 
 def _model(
     settings: DictConfig,
-) -> tuple[Detector | Baseline, MovedObjectDataModule, dict[str, Any], dict[str, Any], Known]:
-    """What is evaluated on what, what is to be said of it, how its training read the data, known pairs."""
+) -> tuple[Detector | Baseline, MovedObjectDataModule, dict[str, Any], dict[str, Any], set[str]]:
+    """What is evaluated on what, what is to be said of it, how its training read the data, and by which
+    pairs a baseline is tuned."""
     if settings.model is None:
         detector, trained = load_detector(settings.ckpt_path)
-        return detector, _data(settings, detector, trained), {}, trained, {}
+        return detector, _data(settings, detector, trained), {}, trained, set()
     names, trained, registration = None, {}, Registration.none
     if settings.ckpt_path is not None:
         detector, trained = load_detector(settings.ckpt_path)
         names, registration = detector.names, detector.comparison.registration
     baseline, data, facts, tuned_on = build_baseline(settings, names, trained, registration)
-    return baseline, data, facts, trained, {"learnt_pairs": tuned_on}
+    return baseline, data, facts, trained, tuned_on
 
 
 def _data(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> MovedObjectDataModule:
@@ -136,110 +153,72 @@ def _data(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> 
         comparison = replace(comparison, registration=Registration(given.pop("registration")))
     fixed = {"augment": "none", "zoom": None, "max_objects": None}
     arguments = {**with_trained(given, trained), **fixed}
-    if settings.split == "all" and not _as_divided(arguments, trained):
-        # No division is needed, and this one asks for nothing.
-        arguments |= {"split_by": "pair", "val": 0.0, "test": 0.0}
+    if settings.split == "all" and not as_divided(arguments, trained):
+        arguments |= UNDIVIDED
     forgotten = [key for key in OF_ROOT if trained.get(key) is not None and key not in arguments]
     if settings.split != "all" and forgotten:
         settings_of_training = " ".join(f"data.{key}={trained[key]}" for key in forgotten)
         said = "another folder than in training, so without its %s: split=%s may hold other pairs than there"
         log.warning(said, settings_of_training, settings.split)
-    return _module(detector, comparison, arguments)
-
-
-def _module(detector: Detector, comparison: Comparison, arguments: dict[str, Any]) -> MovedObjectDataModule:
     return MovedObjectDataModule(
-        names=detector.names,
-        processor=detector.processor,
-        comparison=comparison,
-        **arguments,
+        names=detector.names, processor=detector.processor, comparison=comparison, **arguments
     )
 
 
-def _as_divided(arguments: Mapping[str, Any], trained: Mapping[str, Any]) -> bool:
-    same = all(arguments.get(key) == trained.get(key) for key in DIVISION)
-    return same and same_folder(arguments["root"], trained.get("root"))
-
-
-def _known(detector: Detector, data: MovedObjectDataModule, trained: dict[str, Any], split: str) -> Known:
-    """Which pairs of a split the training knows; in another folder than its own nobody knows."""
-    then = data
-    if not _as_divided(data.hparams, trained):
-        if not same_folder(data.settings.root, trained["root"]):
-            log.info("another folder than in training: which of these pairs were learnt is not known")
-            return {}
-        log.info("as they were divided in training:")
-        fixed = {"cache": "off", "max_objects": None}
-        then = _module(detector, detector.comparison, {**trained, **fixed})
-        try:
-            then.setup()
-        except UserError as error:
-            log.warning("which pairs were learnt is not known: %s", error)
-            return {}
-    names = {
-        part: {pair.name for pair in then.datasets[part].pairs.frame_pairs()} for part in ("train", "val")
-    }
-    own = {pair.name for pair in data.datasets[split].pairs.frame_pairs()}
-    found = {"learnt_pairs": names["train"] & own, "validation_pairs": names["val"] & own}
-    return {key: pairs for key, pairs in found.items() if pairs}
-
-
-def _write_and_show(
+def _write(
     settings: DictConfig,
-    out: Path,
+    folder: Path,
     model: Detector | Baseline,
     data: MovedObjectDataModule,
-    figures: dict[str, float],
+    results: Results,
     facts: dict[str, Any],
-    known: Known,
 ) -> None:
-    dataset = data.datasets[settings.split]
-    results = Results.of(model, dataset, figures, settings.bootstrap, settings.seed)
-    results.write(out, model)
-    # Those that were judged: trainer.limit_test_batches may leave some out.
-    judged = set(results.pairs)
-    facts |= {key: number for key, pairs in known.items() if (number := len(pairs & judged))}
-    facts |= {
-        "split": str(settings.split),
-        "pairs": len(judged),
-        "data": str(data.settings.root),
-        "checkpoint": None if settings.ckpt_path is None else str(settings.ckpt_path),
-    }
-    name = settings.ckpt_path if settings.model is None else settings.model.baseline
-    title = f"{name} on {data.settings.root}, {settings.split}: {len(judged)} pairs"
-    written = f"written to {out}"
+    """Write all files; evaluation.json is the last, as it says that the evaluation is complete."""
+    results.write(folder, model)
     if settings.report:
-        subject = {
-            "evaluation": out.name,
-            "model": str(name),
-            **_subject(data, str(settings.split), len(judged)),
-        }
-        written = f"report: {write_report(out, results, subject)}\n{written}"
-    # After the rest, as it says that the evaluation is complete.
-    write_metrics(out / "evaluation.json", {**figures, **facts, **results.analysis.facts("test/")})
-    # Last: who reads it may have seen enough, as head.
-    for table in results.tables(title):
-        print(render(table))
-    print(written)
+        subject = {"evaluation": _out(settings, data).name, **_subject(settings, data, results)}
+        write_report(folder, results, subject)
+    known = None not in results.parts
+    given = {key: value for key, value in plain(settings.data).items() if value is not None}
+    facts |= {
+        "learnt_pairs": results.parts.count("train") if known else None,
+        "validation_pairs": results.parts.count("val") if known else None,
+        "split": str(settings.split),
+        "pairs": len(results.pairs),
+        "data": str(data.settings.root),
+        # So that it leads there from any working folder.
+        "checkpoint": settings.ckpt_path and str(Path(settings.ckpt_path).expanduser().absolute()),
+        "settings": {
+            "precision": settings.trainer.precision,
+            "data": {key: value for key, value in given.items() if key not in ASIDE},
+        },
+    }
+    figures = {f"test/{key}": value for key, value in results.figures.items()}
+    write_metrics(folder / "evaluation.json", {**figures, **facts, **results.analysis.facts("test/")})
 
 
-def _subject(data: MovedObjectDataModule, split: str, pairs: int) -> dict[str, str]:
-    return {"data": str(data.settings.root), "split": split, "pairs": str(pairs)}
-
-
-def _exists(out: Path) -> SettingError:
-    return SettingError(f"{out}/evaluation.json exists and is never overwritten; choose another out=...")
+def _subject(settings: DictConfig, data: MovedObjectDataModule, results: Results) -> dict[str, str]:
+    """What was evaluated on what."""
+    return {
+        "model": str(settings.ckpt_path if settings.model is None else settings.model.baseline),
+        "data": str(data.settings.root),
+        "split": str(settings.split),
+        "pairs": str(len(results.pairs)),
+    }
 
 
 def _out(settings: DictConfig, data: MovedObjectDataModule) -> Path:
-    """<run folder>/evaluation/<data folder>-<split>; beside a checkpoint that left its run folder.
+    """As given, or <run folder>/evaluation/<data folder>-<split>.
 
-    A baseline adds its name, and without a checkpoint its folder is runs/<baseline>/.
+    It is beside a checkpoint that left its run folder. A baseline adds its name, and without a checkpoint
+    its folder is runs/<baseline>/.
     """
+    if settings.out:
+        return Path(settings.out).expanduser()
     name = f"{Path(data.settings.root).resolve().name}-{settings.split}"
     if settings.ckpt_path is None:
         return Path("runs", settings.model.baseline, name)
     folder = Path(settings.ckpt_path).parent
     if folder.name == "checkpoints":
         folder = folder.parent
-    return folder / "evaluation" / (name if settings.model is None else f"{name}-{settings.model.baseline}")
+    return folder / EVALUATIONS / (name if settings.model is None else f"{name}-{settings.model.baseline}")

@@ -21,10 +21,12 @@ from detr_diff.data.discovery import discover
 from detr_diff.data.frame_pair import FramePairs
 from detr_diff.data.labelled_pairs import LabelledPairs
 from detr_diff.data.loading import build_loader, evaluation_batch, worker_count
+from detr_diff.errors import SettingError
 from detr_diff.evaluation.detection_record import NO_NUMBERS
 from detr_diff.evaluation.linking import NONE
 from detr_diff.evaluation.overlays import above, draw, file_names, write
 from detr_diff.text import render
+from detr_diff.training.alignment_callback import UnalignedCallback
 from detr_diff.training.detector import Detector
 from detr_diff.training.moved_objects import single_pair
 from detr_diff.training.place_callback import with_links
@@ -54,18 +56,23 @@ def run(settings: DictConfig) -> int:
     workers = min(worker_count(workers), len(dataset) // size)
     padded = partial(collate, multiple=trained.get("pad_to", 1))
     loader = build_loader(dataset, workers, batch_size=size, collate_fn=padded)
-    trainer = build_trainer(plain(settings)["trainer"], out, detector)
+    unaligned = UnalignedCallback()
+    trainer = build_trainer(plain(settings)["trainer"], out, detector, callbacks=[unaligned])
+    if trainer.num_devices > 1:
+        raise SettingError(f"trainer.devices={settings.trainer.devices}: predict takes one device")
     batches = trainer.predict(detector, loader)
     assert batches is not None
     predicted = [{key: value.cpu() for key, value in one.items()} for batch in batches for one in batch]
     if lost := sum(not all(one[key].isfinite().all() for key in ("scores", "boxes")) for one in predicted):
         log.warning(NO_NUMBERS, lost, len(predicted))
+    if lost := len(unaligned.positions):
+        log.warning("%d of %d pairs could not be aligned and were compared as they are", lost, len(predicted))
     found = [above(prediction, threshold) for prediction in predicted]
     if detector.architecture.places:
         if any(pair.before is None for pair in pairs.frame_pairs()):
             log.warning("ready diff images: places are predicted but not linked; that needs both frames")
         found = [with_links(prediction, dataset, index) for index, prediction in enumerate(found)]
-    written = _write(out, dataset, detector, found)
+    written = _write(out, dataset, detector, found, unaligned.positions)
     _show(written, out, threshold, placed=detector.architecture.places)
     return 0
 
@@ -83,7 +90,11 @@ def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) ->
 
 
 def _write(
-    out: Path, dataset: MovedObjectDataset, detector: Detector, found: list[dict[str, torch.Tensor]]
+    out: Path,
+    dataset: MovedObjectDataset,
+    detector: Detector,
+    found: list[dict[str, torch.Tensor]],
+    unaligned: set[int],
 ) -> list[dict[str, Any]]:
     """All pairs in their order, those without objects too; a link is the number of an object of the pair."""
     pairs: list[dict[str, Any]] = []
@@ -102,7 +113,8 @@ def _write(
             linked = zip(prediction["places"].tolist(), prediction["links"].tolist(), strict=True)
             for thing, (place, partner) in zip(objects, linked, strict=True):
                 thing |= {"place": str(PLACES[place]), "link": None if partner == NONE else partner}
-        pairs.append({"pair": name, "objects": objects})
+        aligned = {"aligned": index not in unaligned} if detector.comparison.registers else {}
+        pairs.append({"pair": name, **aligned, "objects": objects})
     out.mkdir(parents=True, exist_ok=True)
     (out / "predictions.json").write_text(json.dumps(pairs, indent=1) + "\n", encoding="utf-8")
     names = file_names([pair["pair"] for pair in pairs])

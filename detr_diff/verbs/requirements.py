@@ -12,7 +12,7 @@ from detr_diff.errors import SettingError
 from detr_diff.verbs.bounds import USELESS, require_bounds, require_exact, require_result
 
 # They write into a folder of their own.
-NEW = ("doctor", "compare", "bench", "data synth", "data import", "data export", "data check")
+NEW = ("doctor", "evaluate", "compare", "bench", "data synth", "data import", "data export", "data check")
 
 TESTED = "limit_test_batches"
 
@@ -57,11 +57,6 @@ def _evaluation(settings: DictConfig) -> None:
         )
     if settings.model is not None:
         require_whole("model", settings.model, str(settings.model.get("baseline")), more=False)
-    if settings.out:
-        _require_no_result(settings.out, "evaluation.json")
-        # In a run folder the results of the training have the same names.
-        for name in ("metrics.json", "status.json", "config.yaml"):
-            _require_no_result(settings.out, name)
 
 
 def _prediction(settings: DictConfig) -> None:

@@ -142,7 +142,9 @@ def _train(settings: DictConfig, run_dir: Path, group: str | None, status: Statu
         log.info("best checkpoint: epoch %d", checkpoint["epoch"])
         figures = evaluate(trainer, detector, data, final)
         # In every process: what they have is gathered.
-        results = Results.of(detector, data.datasets[final], figures, settings.bootstrap, settings.seed)
+        dataset = data.datasets[final]
+        parts = dict.fromkeys((pair.name for pair in dataset.pairs.frame_pairs()), final)
+        results = Results.of(detector, dataset, figures, parts, settings.bootstrap, settings.seed)
         if trainer.is_global_zero:
             named = {f"{final}/{key}": value for key, value in results.figures.items()}
             assert detector.sweep is not None

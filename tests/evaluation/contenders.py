@@ -48,9 +48,9 @@ def contender(
     scenes: Sequence[str | None] | None = None,
 ) -> Contender:
     pairs = [f"pair{index}" for index in range(len(truths))]
-    return Contender(
-        name, Path(name), NAMES, 0.4, record(predictions, truths), pairs, list(scenes or [None] * len(pairs))
-    )
+    named = list(scenes or [None] * len(pairs))
+    parts: list[str | None] = ["test"] * len(pairs)
+    return Contender(name, Path(name), NAMES, 0.4, record(predictions, truths), pairs, named, parts)
 
 
 def some_pairs(one: Contender, rows: Sequence[int]) -> Contender:
@@ -59,6 +59,7 @@ def some_pairs(one: Contender, rows: Sequence[int]) -> Contender:
         record=one.record.of_images(np.array(rows)),
         pairs=[one.pairs[row] for row in rows],
         scenes=[one.scenes[row] for row in rows],
+        parts=[one.parts[row] for row in rows],
     )
 
 
@@ -73,5 +74,5 @@ def write(folder: Path, one: Contender, prefix: str = "test/") -> Path:
     (folder / name).write_text(json.dumps(facts))
     one.record.save(folder / RECORD)
     errors = pair_errors(one.record, one.threshold)
-    write_pair_errors(folder / PAIR_ERRORS, errors, one.pairs, one.scenes)
+    write_pair_errors(folder / PAIR_ERRORS, errors, one.pairs, one.scenes, one.parts)
     return folder

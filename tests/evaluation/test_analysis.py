@@ -59,6 +59,7 @@ def test_the_facts_are_json_without_nan() -> None:
     assert facts["intervals"]["test/map_large"] == [None, None]
     assert facts["sizes"]["largest"]["area_to"] is None
     caution = "no scenes are named, so pairs count as independent, which those of one scene are not"
+    caution += "; so few pairs show too little variety"
     assert facts["bootstrap"] == {
         "drawn": "pair",
         "number": 10,
@@ -67,6 +68,8 @@ def test_the_facts_are_json_without_nan() -> None:
         "seed": 0,
     }
     assert set(facts["errors"]) == set(KINDS)
+    named_all = analyse(own, ["all", *NAMES[1:]], 0.4, [None] * 10, resamples=0).facts("test/")
+    assert sum(named_all["objects_by_class"].values()) == named_all["objects"] == len(own.object_labels)
     assert analyse(own, NAMES, 0.4, [None] * 10, resamples=0).facts("test/")["intervals"] == {}
 
 

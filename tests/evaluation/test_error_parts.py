@@ -102,7 +102,8 @@ def test_pairs_are_written_the_worst_first(tmp_path: Path) -> None:
     own = record(*scene(7))
     table = pair_errors(own, 0.2)
     names, scenes = [f"pair{index}" for index in range(6)], ["x", None, "y", "y", "x", None]
-    write_pair_errors(tmp_path / "pairs.csv", table, names, scenes)
+    parts = ["train", "val", "test", "none", None, "train"]
+    write_pair_errors(tmp_path / "pairs.csv", table, names, scenes, parts)
     with (tmp_path / "pairs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(COLUMNS)
@@ -111,5 +112,5 @@ def test_pairs_are_written_the_worst_first(tmp_path: Path) -> None:
     assert errors[0] > errors[-1]
     for row in rows:
         index = names.index(row["pair"])
-        assert row["scene"] == (scenes[index] or "")
+        assert (row["scene"], row["part"]) == (scenes[index] or "", parts[index] or "")
         assert int(row["objects"]) == np.sum(own.object_image == index)

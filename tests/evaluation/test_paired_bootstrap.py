@@ -50,6 +50,19 @@ def test_p_and_interval_agree_and_turn_with_the_order(drawn: list[float], seed: 
     assert 2 / 21 <= one.p <= 1
 
 
+@pytest.mark.parametrize("units", [1, 2, 3, 5, 8, 20])
+def test_few_units_prove_little(units: int) -> None:
+    """One pair in which a model is better was "better, p below 0.001"; of eight, 10 % of equal ones were."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(units, size=(1000, units))
+    changes = rng.normal(size=(400, units))
+    p = [difference(0.0, own.mean(), np.zeros(1000), own[drawn].mean(1), units).p for own in changes]
+    assert np.mean(np.array(p) < 0.05) < 0.09
+    one = difference(0.0, 1.0, np.zeros(1000), np.ones(1000), 1)
+    assert (one.value, one.p) == (1.0, 1.0)
+    assert np.isnan([*one.interval, one.effect]).all()
+
+
 def test_equal_runs_do_not_differ() -> None:
     values = np.random.default_rng(0).random(100)
     assert difference(0.5, 0.5, values, values + 1e-15, 30) == (0.0, pytest.approx((0, 0)), 1.0, 0.0)

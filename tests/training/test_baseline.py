@@ -81,7 +81,7 @@ def test_the_oracle_shows_what_the_labels_leave(
     assert whole["test/map"] == whole["test/f1"] == pytest.approx(1.0)
     half = cli(*words, "data.labels=half", "model.places=labels", f"out={tmp_path / '2'}")
     ceiling = evaluated(half, tmp_path / "2")
-    some, every = ceiling["objects"]["all"], whole["objects"]["all"]
+    some, every = ceiling["objects"], whole["objects"]
     assert 0.4 * every < some < 0.8 * every
     assert ceiling["test/precision"] == pytest.approx(some / every)
     assert ceiling["test/recall"] == 1.0
