@@ -194,6 +194,21 @@ def test_a_broken_run_ends_like_an_unbroken_one(data_root: Path, tmp_path: Path)
     assert resumed.diary.losses == whole.diary.losses[-len(resumed.diary.losses) :]
 
 
+@pytest.mark.parametrize("first", ["heads", "all"])
+def test_a_run_broken_between_two_stages_goes_on(first: str, data_root: Path, tmp_path: Path) -> None:
+    """The validation before the training got outputs of the stage to come and replayed them in the one before."""
+    top = {"epochs": 1, "learn": ["heads", "queries", "decoder[-1:]"], "lr": 1e-3}
+    stages = {first: STAGES[first] | {"epochs": 1}, "top": top}
+    whole = Run(data_root, tmp_path / "whole", stages=stages).fit()
+    with pytest.raises(KeyError, match="the power is gone"):
+        Run(data_root, tmp_path / "broken", stages=stages, dies_at=2).fit()
+    resumed = Run(data_root, tmp_path / "broken", stages=stages).fit(resume=True)
+    assert resumed.trainer.global_step == whole.trainer.global_step == 4
+    assert resumed.diary.kept == [True] * 3
+    for part in ("state_dict", "optimizer_states"):
+        assert equal(resumed.state[part], whole.state[part])
+
+
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Images in each batch that the frozen blocks are run on."""
     listed: list[int] = []
