@@ -78,6 +78,12 @@ class StagedFinetuning(Callback):
                 logger.log_metrics(figures, step=trainer.global_step)
         self.announced = True
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        loop: Any = trainer.fit_loop.epoch_loop
+        if _ends(trainer, pl_module) and loop.batch_progress.is_last_batch:
+            # After a batch with which it is to stop Lightning validates, whatever the interval.
+            trainer.should_stop = True
+
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         patient = any(stage.patience is not None for stage in pl_module.plan.stages)
         step = trainer.global_step
@@ -94,7 +100,7 @@ class StagedFinetuning(Callback):
             log.info("stage %s ends after this epoch: %s", stage.name, reason)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        trainer.should_stop = trainer.should_stop or trainer.current_epoch + 1 >= pl_module.timeline.epochs
+        trainer.should_stop = trainer.should_stop or _ends(trainer, pl_module)
 
     def _decide(self, detector: Any) -> None:
         sign = -1.0 if less_is_better(self.monitor) else 1.0
@@ -105,6 +111,8 @@ class StagedFinetuning(Callback):
         span: Span = detector.timeline.at_epoch(trainer.current_epoch)
         detector.train()
         let_learn(detector.detr, detector.family, span.stage.chosen)
+        if _ends(trainer, detector) and trainer.check_val_every_n_epoch is not None:
+            trainer.check_val_every_n_epoch = 1  # or the last epochs would never be judged
         return span
 
     def _draw(self, detector: Any) -> None:
@@ -125,3 +133,10 @@ class StagedFinetuning(Callback):
         title = f"stage {span.number} of {len(detector.plan.stages)}: {stage.name}, {stage.epochs} epochs"
         log.info("%s", render(stage_table(rows, title)))
         return {"stage": float(span.number), **stage_figures(rows)}
+
+
+def _ends(trainer: Trainer, detector: Any) -> bool:
+    """Whether this is the last epoch of the training."""
+    most = trainer.max_epochs
+    epochs: int = detector.timeline.epochs
+    return trainer.current_epoch + 1 >= (epochs if most is None or most < 0 else min(most, epochs))

@@ -142,6 +142,12 @@ FREE = (
     "data.cache",
     "checkpoint.every_minutes",
     "checkpoint.every_n_steps",
+    # The same pairs elsewhere: what they are is in the checkpoint.
+    "data.root",
+    # Where a run died of memory it must be able to go on with less.
+    "data.eval_batch_size",
+    "kept_prefix.",
+    "trainer.num_sanity_val_steps",
 )
 
 
@@ -202,15 +208,14 @@ def require_exact(trainer: DictConfig) -> None:
 
 
 def require_validation(trainer: dict[str, Any], batches: Sequence[int]) -> None:
-    """Refuse an interval of validation that a training never comes to the end of.
+    """Refuse an interval of validation that is longer than an epoch.
 
     Args:
         trainer: The section.
         batches: Of each epoch.
 
     Raises:
-        SettingError: There would be no validation, and so no best checkpoint; or Lightning would stop
-            in a stage that has fewer batches.
+        SettingError: Lightning would stop in a stage that has fewer batches.
     """
     every, limit = trainer["val_check_interval"], trainer["limit_train_batches"]
     if limit is not None:
@@ -223,8 +228,6 @@ def require_validation(trainer: dict[str, Any], batches: Sequence[int]) -> None:
             f"trainer.val_check_interval={every}: an epoch has {min(batches)} batches in one of the stages; "
             "a share from 0 to 1, or trainer.check_val_every_n_epoch=null to count across epochs"
         )
-    if across and isinstance(every, int) and every > sum(batches):
-        raise SettingError(f"trainer.val_check_interval={every}: no validation in {sum(batches)} batches")
 
 
 def require_epochs(trainer: dict[str, Any], epochs: int) -> None:

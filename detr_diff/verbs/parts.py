@@ -154,11 +154,6 @@ def trainer_settings(settings: DictConfig, plan: StagePlan, kept: KeptPrefix) ->
     chosen: dict[str, Any] = plain(settings)["trainer"]
     if chosen["max_epochs"] is None:
         chosen["max_epochs"] = plan.epochs
-    every = chosen["check_val_every_n_epoch"]
-    if every is not None and every > chosen["max_epochs"]:
-        raise SettingError(
-            f"trainer.check_val_every_n_epoch={every}: no validation in {chosen['max_epochs']} epochs"
-        )
     if kept.possible(plan) or any(stage.batch_size or stage.augment for stage in plan.stages):
         chosen["reload_dataloaders_every_n_epochs"] = 1
     if chosen["strategy"] in ("auto", "ddp") and launched():
