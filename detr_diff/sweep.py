@@ -136,21 +136,24 @@ def guarded(settings: DictConfig, folder: Path, group: str | None) -> float:
         The best value of the monitored metric.
     """
     from detr_diff.training.status_file import StatusFile, first_process
+    from detr_diff.training.stop import Stop
 
-    status = StatusFile.begin(folder, settings.resume)
-    if first_process():
-        (folder / TRACEBACK).unlink(missing_ok=True)
-    try:
-        with status:
-            return float(module_of("train").train(settings, folder, group, status))
-    except Exception as error:
-        # What is refused on resume does not spoil what has finished.
-        if getattr(error, "exit_code", 1) != STOPPED and not (folder / METRICS).exists():
-            # Of several processes the first to fail knows why.
-            with suppress(FileExistsError), (folder / TRACEBACK).open("x", encoding="utf-8") as file:
-                file.write(traceback.format_exc())
-            error.add_note(f"traceback in {folder / TRACEBACK}")
-        raise
+    with Stop().listening() as stop:
+        status = StatusFile.begin(folder, settings.resume)
+        stop.tell = status.stopped
+        if first_process():
+            (folder / TRACEBACK).unlink(missing_ok=True)
+        try:
+            with status, stop.unmistaken():
+                return float(module_of("train").train(settings, folder, group, status, stop))
+        except Exception as error:
+            # What is refused on resume does not spoil what has finished.
+            if getattr(error, "exit_code", 1) != STOPPED and not (folder / METRICS).exists():
+                # Of several processes the first to fail knows why.
+                with suppress(FileExistsError), (folder / TRACEBACK).open("x", encoding="utf-8") as file:
+                    file.write(traceback.format_exc())
+                error.add_note(f"traceback in {folder / TRACEBACK}")
+            raise
 
 
 class Stopped(BaseException):

@@ -206,11 +206,11 @@ def test_settings_are_those_of_the_run_that_was_evaluated(
     monkeypatch.chdir(tmp_path / "p0")
     result = cli("compare", f"{tmp_path}/e0", f"{tmp_path}/e1", f"out={tmp_path}/c", QUICK)
     assert result.code == 0, result.err
-    assert re.search(r"optimizer.weight_decay +│ 1e-4 +│ 0.5", result.out)
+    assert re.search(r"optimizer.weight_decay +│ 0.0001 +│ 0.5", result.out)
     assert re.search(r"evaluate.data.registration +│ - +│ orb", result.out)
     (tmp_path / "p1/runs").rename(tmp_path / "p1/moved")
     result = cli("compare", f"{tmp_path}/e0", f"{tmp_path}/e1", f"out={tmp_path}/d", QUICK)
-    assert f"The settings of e1 are not known: there is no run of {tmp_path}/p1/runs/demo" in result.out
+    assert f"settings e1 was trained is not known: no run at {tmp_path}/p1/runs/demo" in result.out
 
 
 def test_a_baseline_has_no_learning_curves(runs: Path) -> None:

@@ -325,10 +325,10 @@ def test_pairs_that_were_learnt_are_told(run_dir: Path, tmp_path: Path) -> None:
         ("some", "data.subset=20", "all", "split=test is fair"),
         ("other", "data.split_seed=5", "test", "not that of the training because of data.split_seed=5"),
     ):
-        result = shell([*words, f"split={split}", f"out={name}", word], tmp_path)
+        result = shell([*words, f"split={split}", f"out={name}_result", word], tmp_path)
         assert result.returncode == 0, result.stderr
         assert re.search(f"that the checkpoint has learnt: .*{fair}", result.stderr), name
-        own = json.loads((tmp_path / name / "evaluation.json").read_text())
+        own = json.loads((tmp_path / f"{name}_result/evaluation.json").read_text())
         assert 0 < own["learnt_pairs"] <= min(learnt, own["pairs"])
     told = f"{learnt} of these {facts['all']['pairs']} pairs are those that the checkpoint has learnt"
     assert told in said["all"]

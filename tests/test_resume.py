@@ -1,19 +1,23 @@
 import csv
+import os
 import random
 import shutil
+import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from lightning import Trainer
 
 from detr_diff.cli import main
 from detr_diff.compose import compose
 from detr_diff.errors import UserError
-from detr_diff.training import precision
-from detr_diff.training.checkpoints import newest
+from detr_diff.training import checkpoints, precision
+from detr_diff.training.checkpoints import ResumeCheckpoint, newest
 from detr_diff.training.status_file import StatusFile
+from detr_diff.training.stop import Stop
 from detr_diff.verbs.train import train
 from tests.conftest import TINY, shell
 from tests.killing import (
@@ -74,6 +78,38 @@ def test_a_run_killed_in_a_stage_of_layers_and_expressions_ends_the_same(
     assert "part of encoder" in said
 
 
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_start", "on_train_end"])
+def test_a_signal_around_a_validation_loses_nothing(
+    hook: str, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable
+) -> None:
+    """At the last batch of an epoch, in its validation, and after that of the last one."""
+    few = ("data.subset=12", "checkpoint.every_minutes=30")
+    assert main(words(data_root, tmp_path / "unbroken", *few)) == 0
+    step = load(tmp_path / "unbroken/train/checkpoints/last.ckpt")["global_step"]
+    step = step if hook == "on_train_end" else step // 2
+    own = getattr(ResumeCheckpoint, hook)
+
+    def kills(self: ResumeCheckpoint, trainer: Trainer, *rest: object) -> None:
+        if trainer.global_step == step and not trainer.sanity_checking:
+            os.kill(os.getpid(), signal.SIGTERM)
+        own(self, trainer, *rest)
+
+    for grace in (0.0, 60.0):
+        with monkeypatch.context() as patched:
+            patched.setattr(ResumeCheckpoint, hook, kills)
+            patched.setattr(checkpoints, "GRACE", grace)
+            stopped = cli(*words(data_root, tmp_path / "killed", *few))
+        assert stopped.code == 75
+        if grace == 0.0 and hook != "on_train_end":
+            assert f"stopped by SIGTERM in a long validation; {step} steps are lost" in stopped.err
+        else:
+            assert f"stopped by SIGTERM after step {step}, saved" in stopped.err
+            assert load(tmp_path / "killed/train/checkpoints/last.ckpt")["global_step"] == step
+            break
+    assert main(words(data_root, tmp_path / "killed", *few)) == 0
+    assert_same_end(tmp_path / "killed/train", tmp_path / "unbroken/train")
+
+
 def test_resume_without_anything_begins(data_root: Path, tmp_path: Path) -> None:
     assert main(words(data_root, tmp_path, "trainer.max_epochs=1", "data.subset=4")) == 0
     assert (tmp_path / "train/metrics.json").exists()
@@ -99,7 +135,8 @@ def test_a_finished_run_is_finished_without_what_it_is_resumed_from(
     with (run / "metrics.csv").open(encoding="utf-8") as file:
         reached = [float(row["val/map"]) for row in csv.DictReader(file) if row["val/map"]]
     settings = compose("train", words(data_root, tmp_path)[1:])
-    assert train(settings, run, None, StatusFile.begin(run, resume=True)) == pytest.approx(max(reached))
+    status = StatusFile.begin(run, resume=True)
+    assert train(settings, run, None, status, Stop()) == pytest.approx(max(reached))
 
 
 def test_a_damaged_checkpoint_is_named_and_skipped(run_dir: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from detr_diff.training.stop import Stop
 
 log = logging.getLogger(__name__)
 
+GRACE = 20.0  # seconds that a validation may still take when a signal asks to stop
 SPARED = 50  # times that it takes to write last.ckpt pass before the next one
 LAST, PREVIOUS, NEXT = "last.ckpt", "previous.ckpt", "next.ckpt"
 
@@ -101,7 +102,7 @@ class ResumeCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self.stop = stop
         self.written, self.pause = monotonic(), 60 * every_minutes
-        self.step = 0
+        self.step = self.saved = 0
         self.due = False
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -110,7 +111,7 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stop.listen()
         self.stop.at_once = False
-        self.step = trainer.global_step
+        self.step = self.saved = trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._commit(trainer)
@@ -131,13 +132,17 @@ class ResumeCheckpoint(Checkpoint):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
             self._commit(trainer)
-            self.stop.at_once = True
-            self.stop.look()
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if self.stop.waits(GRACE) and not self.stop.at_once:
+            lost = trainer.global_step - self.saved
+            self.stop.now(f"in a long validation; {lost} steps are lost, resume=true goes on before them")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        self.stop.at_once = False
+        asked, _ = self.stop.agree(trainer)
+        self.due |= asked
         loop: Any = trainer.fit_loop.epoch_loop
         if self.due and not loop._num_ready_batches_reached():
             self._write(trainer)
@@ -151,6 +156,7 @@ class ResumeCheckpoint(Checkpoint):
             self._write(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop.agree(trainer)
         self._commit(trainer)
         self.stop.at_once = True
 
@@ -189,7 +195,7 @@ class ResumeCheckpoint(Checkpoint):
     def _write(self, trainer: Trainer) -> None:
         began = monotonic()
         trainer.save_checkpoint(self.folder / NEXT)
-        self.due, self.written = False, monotonic()
+        self.due, self.written, self.saved = False, monotonic(), trainer.global_step
         self.pause = max(60 * self.every_minutes, SPARED * (self.written - began))
 
     def _commit(self, trainer: Trainer) -> None:

@@ -1,14 +1,16 @@
-"""Signals that ask a run to save itself and stop."""
+"""Signals that ask a run to save itself and stop. Imports nothing heavy, as they may come at any time."""
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
-
-import torch
-from lightning import Trainer
+from typing import TYPE_CHECKING
 
 from detr_diff.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning import Trainer
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # of schedulers: the time is up, or soon will be
 
@@ -22,55 +24,72 @@ class StoppedBySignal(UserError):
 class Stop:
     """Whether a signal has asked the run to stop.
 
-    In training, the request waits for the end of the optimizer step and its checkpoint. Elsewhere,
-    in preparation and validation, there is nothing to save, and it stops at once.
-
-    Args:
-        tell: Is told the name of the signal when the run stops.
+    In training, the request waits for the end of the optimizer step, or of the validation, and a
+    checkpoint. Elsewhere, as in preparation, there is nothing to save, and it stops at once.
 
     Attributes:
+        tell: Is told the name of the signal when the run stops.
         at_once: Whether a signal stops the run where it is.
         decided: Whether all processes have agreed to stop.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell = tell
+    def __init__(self) -> None:
+        self.tell: Callable[[str], None] = lambda name: None
         self.at_once = True
         self.decided = False
         self._signal: str | None = None
+        self._since = 0.0
         self._raised: StoppedBySignal | None = None
+        self._interrupted = False
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
         """Take the signals while this lasts.
 
         Raises:
-            StoppedBySignal: One came; also where a library, as torch.compile, has made another error of it.
+            StoppedBySignal: One came, see `unmistaken`.
             KeyboardInterrupt: Likewise.
         """
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
         self.listen()
+        if before[signal.SIGINT] is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
         try:
-            yield self
-        except Exception as error:
-            asked = self._raised or _interrupt_before(error)
-            if asked is None or error is asked:
-                raise
-            raise asked from error
+            with self.unmistaken():
+                yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def unmistaken(self) -> Iterator[None]:
+        """Let an error that came of a signal be that signal.
+
+        Raises:
+            StoppedBySignal: A signal came, and a library, as torch.compile, has made another error of it.
+            KeyboardInterrupt: Ctrl-C came, and a library has made another error of it, or has passed over
+                it while it was being imported and is incomplete.
+        """
+        try:
+            yield
+        except Exception as error:
+            asked = KeyboardInterrupt() if self._interrupted else self._raised
+            if asked is None or error is asked:
+                raise
+            raise asked from error
 
     def listen(self) -> None:
         """Take the signals, whoever took them before."""
         for number in SIGNALS:
             signal.signal(number, self._take)
 
-    def agree(self, trainer: Trainer, wished: bool) -> tuple[bool, bool]:
+    def agree(self, trainer: "Trainer", wished: bool = False) -> tuple[bool, bool]:
         """Whether any process has been asked, and whether any wishes for something else.
 
         All processes must call it together.
         """
+        import torch
+
         asked = self._signal is not None
         if trainer.world_size > 1:
             said = torch.tensor([asked, wished], dtype=torch.int64, device=trainer.strategy.root_device)
@@ -78,14 +97,21 @@ class Stop:
         self.decided |= asked
         return asked, wished
 
+    def waits(self, seconds: float) -> bool:
+        """Whether a signal to this process has waited for so long."""
+        return self._signal is not None and monotonic() - self._since >= seconds
+
     def look(self) -> None:
-        """Stop at once when that was asked.
+        """Stop at once when that was asked, whatever a library has passed over.
 
         Raises:
             StoppedBySignal: It was.
+            KeyboardInterrupt: Ctrl-C was pressed.
         """
+        if self._interrupted:
+            raise KeyboardInterrupt
         if self._signal is not None or self.decided:
-            self.now("outside of training; resume=true goes on from the newest checkpoint")
+            self.now("outside of training; resume=true goes on")
 
     def now(self, what: str) -> None:
         """Stop.
@@ -99,14 +125,12 @@ class Stop:
         raise self._raised
 
     def _take(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is None:
+            self._since = monotonic()
         self._signal = signal.Signals(number).name
         if self.at_once:
             self.look()
 
-
-def _interrupt_before(error: BaseException) -> KeyboardInterrupt | None:
-    """Ctrl-C, where the error arose on the way out from it, as when a context of torch fails to end."""
-    before = error.__context__
-    while before is not None and not isinstance(before, KeyboardInterrupt):
-        before = before.__context__
-    return before
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt

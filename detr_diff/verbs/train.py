@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 REPORT = "report.json"
 
 
-def train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile) -> float:
+def train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile, stop: Stop) -> float:
     """Train in a run folder.
 
     Args:
@@ -70,17 +70,14 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
         run_dir: The run folder; it exists.
         group: Name of the multirun that the run is part of.
         status: Says how the run stands.
+        stop: Takes the signals.
 
     Returns:
         The best value of the monitored metric, for a sweeper.
     """
+    stop.look()  # one that came while libraries were imported
     prepare_process()
     require("train", settings)
-    with Stop(status.stopped).listening() as stop:
-        return _train(settings, run_dir, group, status, stop)
-
-
-def _train(settings: DictConfig, run_dir: Path, group: str | None, status: StatusFile, stop: Stop) -> float:
     folder = run_dir / "checkpoints"
     take_both_frames(settings, sweep=group is not None)
     finished = settings.resume and (run_dir / METRICS).exists()

@@ -85,10 +85,10 @@ def test_the_order_of_labels_does_not_matter() -> None:
     rng = np.random.default_rng(0)
     order = np.lexsort((rng.random(len(one.record.object_image)), one.record.object_image))
     boxes = one.record.object_boxes[order] + rng.uniform(-0.2, 0.2, (len(order), 4))
-    shuffled = replace(one.record, object_boxes=boxes, object_labels=one.record.object_labels[order])
+    shuffled = one.record._replace(object_boxes=boxes, object_labels=one.record.object_labels[order])
     other = replace(one, name="b", record=shuffled)
     assert len(Contest.of([one, other], 100, 0).contenders) == 2
-    moved = replace(shuffled, object_boxes=boxes + (np.arange(len(order)) == 3)[:, None] * 2.0)
+    moved = shuffled._replace(object_boxes=boxes + (np.arange(len(order)) == 3)[:, None] * 2.0)
     with pytest.raises(UserError, match="have other objects in 1 of"):
         Contest.of([one, replace(other, record=moved)], 100, 0)
 

@@ -125,7 +125,7 @@ class Run:
             },
             folder,
             self.detector,
-            callbacks=[AlignmentCallback(), self.diary, staged, ResumeCheckpoint(folder, 0, 1, Stop(print))],
+            callbacks=[AlignmentCallback(), self.diary, staged, ResumeCheckpoint(folder, 0, 1, Stop())],
         )
 
     def ready(self) -> "Run":
@@ -196,7 +196,7 @@ def test_a_broken_run_ends_like_an_unbroken_one(data_root: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("first", ["heads", "all"])
 def test_a_run_broken_between_two_stages_goes_on(first: str, data_root: Path, tmp_path: Path) -> None:
-    """The validation before the training got outputs of the next stage and replayed them in the one before."""
+    """The validation before the training got outputs of the next stage and replayed them in the last."""
     top = {"epochs": 1, "learn": ["heads", "queries", "decoder[-1:]"], "lr": 1e-3}
     stages = {first: STAGES[first] | {"epochs": 1}, "top": top}
     whole = Run(data_root, tmp_path / "whole", stages=stages).fit()
