@@ -56,6 +56,8 @@ CHOSEN = (
     "overlays=0",
 )
 
+DOUBLE = ("trainer.precision=64-true", "data.subset=8", "checkpoint.every_n_steps=1", "overlays=0")
+
 
 @dataclass(frozen=True)
 class Kill:

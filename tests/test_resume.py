@@ -22,6 +22,7 @@ from detr_diff.verbs.train import train
 from tests.conftest import TINY, shell
 from tests.killing import (
     CHOSEN,
+    DOUBLE,
     EARLY,
     STAGED,
     Kill,
@@ -43,6 +44,7 @@ def words(data_root: Path, runs: Path, *extra: str) -> list[str]:
     [
         pytest.param(STAGED, 2, "disk", id="staged"),
         pytest.param(EARLY, 0, "off", id="early", marks=pytest.mark.exhaustive),
+        pytest.param(DOUBLE, 0, "off", id="double", marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
