@@ -226,6 +226,13 @@ def test_a_run_goes_on_in_another_folder_and_not_with_other_data(
     assert "now there are" in result.err
     for path, text in zip(labels, taken, strict=True):
         path.write_text(text)
+    labels[0].write_text(taken[0] + "\n0 0.5 0.5 0.1 0.1\n")
+    result = cli(*moved, "data.on_error=skip")
+    assert (result.code, "are not those that the run began with" in result.err) == (2, True)
+    labels[0].write_text(taken[0])
+    # The same pairs in another folder.
+    data.rename(tmp_path / "elsewhere")
+    moved = words(tmp_path / "elsewhere", tmp_path / "there")
     assert cli(*moved, "data.on_error=skip").code == 0
     assert (folder / "best.ckpt").read_bytes() == best
     assert not (tmp_path / "here").exists()

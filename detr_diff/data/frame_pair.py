@@ -70,6 +70,10 @@ class FramePairs(Sequence[FramePair]):
         self._scenes.append(pair.scene)
         self._splits.append(pair.split)
 
+    def names(self) -> Iterator[str]:
+        """The names alone; most of the time that a pair takes goes to its paths."""
+        return (self._names[int(row)] for row in (range(len(self)) if self._rows is None else self._rows))
+
     def __len__(self) -> int:
         return len(self._names) if self._rows is None else len(self._rows)
 

@@ -1,5 +1,6 @@
 """Frame pairs with their objects, the material of a data set."""
 
+import hashlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -89,6 +90,16 @@ class LabelledPairs(Sequence[LabelledPair]):
     def objects_in_all(self) -> int:
         """How many objects all pairs have together."""
         return int((self.box_ends[self.rows + 1] - self.box_ends[self.rows]).sum())
+
+    def digest(self) -> str:
+        """Of names and objects of the pairs in their order, wherever they are; not of their frames."""
+        starts = self.box_ends[self.rows]
+        counts = self.box_ends[self.rows + 1] - starts
+        own = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        state = hashlib.sha256("\0".join(self.frame_pairs().names()).encode())
+        for column in (counts, self.boxes[own], self.class_labels[own], self.places[own], self.objects[own]):
+            state.update(np.ascontiguousarray(column).tobytes())
+        return state.hexdigest()
 
     def without_place(self) -> FramePair | None:
         """The first pair with an object whose label says no place; None when every label says it."""

@@ -104,6 +104,7 @@ class ResumeCheckpoint(Checkpoint):
         self.written, self.pause = monotonic(), 60 * every_minutes
         self.step = self.saved = 0
         self.due = False
+        self._digest: str | None = None
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stop.listen()  # Lightning has put its own handlers in front
@@ -166,6 +167,7 @@ class ResumeCheckpoint(Checkpoint):
         checkpoint["processes"] = trainer.world_size
         checkpoint["precision"] = trainer.precision
         checkpoint["pairs"] = _pairs(trainer)
+        checkpoint["labels"] = self._labels(trainer)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -186,6 +188,19 @@ class ResumeCheckpoint(Checkpoint):
                 f"resume=true: the run began with {began} pairs, now there are {have}; stages would begin "
                 f"at other steps; begin a new run with its weights, model.pretrained={self.folder / LAST}"
             )
+        if checkpoint.get("labels", labels := self._labels(trainer)) != labels:
+            root = trainer.datamodule.settings.root  # type: ignore[attr-defined]
+            raise SettingError(
+                f"resume=true: names or labels of the pairs in {root} are not those that the run began with; "
+                f"begin a new run with its weights, model.pretrained={self.folder / LAST}"
+            )
+
+    def _labels(self, trainer: Trainer) -> str:
+        """Digest of what is learnt and validated: the same in another folder with the same pairs."""
+        if self._digest is None:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            self._digest = " ".join(data.datasets[split].pairs.digest() for split in ("train", "val"))
+        return self._digest
 
     def _validates(self, trainer: Trainer) -> bool:
         """Whether a validation follows this batch."""

@@ -46,7 +46,6 @@ from detr_diff.verbs.parts import (
     batches_of_epochs,
     guards,
     new_detector,
-    same_folder,
     spare_and_compile,
     stage_plan,
     staged_data,
@@ -228,8 +227,6 @@ def _keep_config(settings: DictConfig, path: Path, resumed: bool) -> None:
             defaults = _flat(compose("train", same))
             old = {k: v for k, v in defaults.items() if not k.startswith("stages.")} | old
         for key in sorted(keys):
-            if key == "data.root" and same_folder(new[key], old.get(key)):
-                continue
             if old.get(key) != new.get(key) and not key.startswith(FREE):
                 raise SettingError(
                     f"resume=true: {key} was {old.get(key)}, now {new.get(key)}; a resumed run must "
