@@ -9,6 +9,7 @@ from detr_diff.data.finding import FEWEST, Evidence, Finding, Level, percent
 from detr_diff.data.inspection import OWN
 from detr_diff.data.label_diagnosis import diagnose_labels
 from detr_diff.data.picture_diagnosis import diagnose_pictures
+from detr_diff.data.ready_diagnosis import diagnose_ready
 from detr_diff.data.split_diagnosis import diagnose_splits
 from detr_diff.data.view import View
 
@@ -21,7 +22,7 @@ def diagnose(evidence: Evidence) -> list[Finding]:
         # Where the frames show two views everything lights up, which says nothing of the labels.
         one = {name: seen for name, seen in evidence.inspected.items() if seen.view is View.same}
         found += diagnose_labels(replace(evidence, inspected=one))
-    for rule in (diagnose_splits, _classes):
+    for rule in (diagnose_ready, diagnose_splits, _classes):
         found += rule(evidence)
     return sorted(found, key=lambda finding: list(Level).index(finding.level))
 

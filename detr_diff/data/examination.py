@@ -22,6 +22,7 @@ from detr_diff.data.inspection import Inspection, inspect
 from detr_diff.data.labelled_pairs import LabelledPair, LabelledPairs
 from detr_diff.data.problem import Problem
 from detr_diff.data.progress import progress
+from detr_diff.data.ready_diagnosis import spread
 from detr_diff.data.split import split_usable, subset
 from detr_diff.data.statistics import Statistics, count
 
@@ -98,12 +99,14 @@ def examine(
     frame_pairs = report.pairs.frame_pairs()
     splits = split_usable(report.pairs, division.split_by, division.val, division.test, division.split_seed)
     statistics = count(progress(report.pairs, "counting objects", len(splits)), splits, names)
-    inspected, pictures, unreadable = _look(report.pairs, splits, most, seed)
+    inspected, spreads, pictures, unreadable = _look(report.pairs, splits, most, seed)
     findings: list[Finding] = []
     if report.pairs:
         evidence = Evidence(
             statistics=statistics,
             inspected={report.pairs[index].pair.name: seen for index, seen in inspected.items()},
+            ready_names=[pair.name for pair in frame_pairs if pair.before is None],
+            ready_spreads={report.pairs[index].pair.name: value for index, value in spreads.items()},
             repeated=pictures.repeated(),
             shared=shared_files(frame_pairs, splits),
             one_camera=pictures.one_camera(),
@@ -126,16 +129,17 @@ def _chosen(split_by: SplitBy, pairs: Sequence[FramePair], splits: Sequence[str 
 
 def _look(
     pairs: LabelledPairs, splits: Sequence[str | None], most: int | None, seed: int
-) -> tuple[dict[int, Inspection], Pictures, list[Problem]]:
+) -> tuple[dict[int, Inspection], dict[int, float], Pictures, list[Problem]]:
     """Look at a spread of the pairs, picture by picture.
 
     Returns:
-        Position in `pairs` and what was seen; all frames; frames that cannot be decoded.
+        Position in `pairs` and what was seen of two frames; likewise of a single picture; all frames; frames
+        that cannot be decoded.
     """
     chosen: Sequence[int] = range(len(pairs))
     if most is not None and most < len(pairs):
         chosen = subset([item.pair.name for item in pairs], most, seed)
-    inspected, pictures, problems = {}, Pictures(), []
+    inspected, spreads, pictures, problems = {}, {}, Pictures(), []
     # Where labels are one off, those of a neighbour fit, in the order of the pairs or of the files.
     by_file = np.array(sorted(range(len(pairs)), key=lambda index: str(pairs[index].pair.label)), np.int64)
     rank = np.argsort(by_file)
@@ -155,16 +159,18 @@ def _look(
             frames, seen, unreadable = future.result()
             for path, frame in frames.items():
                 pictures.add(pairs[index].pair.name, path, splits[index], frame)
-            if seen is not None:
+            if isinstance(seen, Inspection):
                 inspected[index] = seen
+            elif seen is not None:
+                spreads[index] = seen
             problems += unreadable
-    return inspected, pictures, problems
+    return inspected, spreads, pictures, problems
 
 
 def _seen(
     item: LabelledPair, others: Mapping[str, Boxes]
-) -> tuple[dict[Path, Tensor], Inspection | None, list[Problem]]:
-    """The frames that can be decoded, what two of them reveal, and what is wrong with the others."""
+) -> tuple[dict[Path, Tensor], Inspection | float | None, list[Problem]]:
+    """The frames that can be decoded, what they reveal, and what is wrong with the others."""
     frames: dict[Path, Tensor] = {}
     problems = []
     for path in item.pair.frames:
@@ -172,7 +178,9 @@ def _seen(
             frames[path] = read_image(path)
         except OSError as error:
             problems.append(Problem(path, 0, str(error).removeprefix(f"{path}: "), item.pair.name))
-    seen = None
-    if item.pair.before in frames and item.pair.after in frames:
+    seen: Inspection | float | None = None
+    if item.pair.before is None and frames:
+        seen = spread(frames[item.pair.after])
+    elif item.pair.before in frames and item.pair.after in frames:
         seen = inspect(frames[item.pair.before], frames[item.pair.after], item.labels, others)
     return frames, seen, problems

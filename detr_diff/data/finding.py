@@ -48,6 +48,8 @@ class Evidence:
     Attributes:
         statistics: Of all usable pairs.
         inspected: Names of the pairs that were looked at, and what was seen.
+        ready_names: Pairs that are a single picture, a ready diff image.
+        ready_spreads: Those of them that were looked at, to the grey levels between their quartiles.
         repeated: Copies of one picture in two splits, among those.
         shared: Number of frame files that two splits use, and examples.
         one_camera: Whether all frames look like one camera's.
@@ -60,6 +62,8 @@ class Evidence:
 
     statistics: Statistics
     inspected: Mapping[str, Inspection]
+    ready_names: Sequence[str] = ()
+    ready_spreads: Mapping[str, float] = field(default_factory=dict)
     repeated: Sequence[Repeated] = ()
     shared: tuple[int, Sequence[Repeated]] = (0, ())
     one_camera: bool = False

@@ -76,14 +76,13 @@ def _splits(evidence: Evidence) -> Iterator[Finding]:
             "there is nothing to learn from",
             "see data.split_by, data.val and data.test",
         )
-    seen = len(evidence.inspected)
+    seen = len(evidence.inspected) + len(evidence.ready_spreads)
     if seen < len(statistics):
         yield Finding(
             Level.note,
             "not all pairs looked at",
             f"{seen} of {len(statistics)} pairs were looked at, picture by picture",
-            "figures are a sample; copies of a picture among the others are not found; a ready diff image "
-            "has no two frames to compare",
+            "figures are a sample; copies of a picture among the others are not found",
             "inspect=null looks at all",
         )
 

@@ -33,6 +33,7 @@ class Stage:
             never.
         blocks: In which something may learn; in a bound stage, in which something does.
         rates: Of each of them.
+        unrated: Blocks that are to learn, but a map of rates does not name them.
         chosen: In a bound stage, the names of the parameters that learn.
     """
 
@@ -49,6 +50,7 @@ class Stage:
     patience: int | None = None
     blocks: tuple[str, ...] = field(init=False, repr=False, compare=False)
     rates: Mapping[str, float] = field(init=False, repr=False, compare=False)
+    unrated: tuple[str, ...] = field(init=False, repr=False, compare=False)
     chosen: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +82,7 @@ class Stage:
         meant -= {word for word in self.freeze if word in BLOCKS}
         rates = dict.fromkeys((block for block in BLOCKS if block in meant), 0.0)
         given = self.lr if isinstance(self.lr, Mapping) else {"all": self.lr}
+        unrated = dict.fromkeys(rates)
         for blocks, rate in given.items():
             if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
                 raise SettingError(f"{where}.lr.{blocks}={rate}: a number from 0")
@@ -91,12 +94,14 @@ class Stage:
             for block in expand([blocks], f"{where}.lr"):
                 if block in rates:
                     rates[block] = float(rate)
+                    unrated.pop(block, None)
         if not any(rates.values()):
             raise NothingLearns(f"{where}.lr={self.lr}: the rate of every learning block is 0")
         # What has no rate does not learn: without gradients, and its batch norm stands still.
         rates = {block: rate for block, rate in rates.items() if rate}
         object.__setattr__(self, "rates", rates)
         object.__setattr__(self, "blocks", tuple(rates))
+        object.__setattr__(self, "unrated", tuple(unrated))
 
     def bound(self, names: ParameterNames, still: Collection[str] = ()) -> "Stage":
         """The same for a model whose parameters are known.

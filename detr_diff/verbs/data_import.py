@@ -32,7 +32,8 @@ def run(settings: DictConfig) -> int:
     pictures = Pictures(chosen["pictures"])
     with new_folder(out) as folder:
         extracted = folder / "images" if pictures is Pictures.copy else None
-        imported = READERS[ImportFormat(chosen["format"])](src, chosen, extracted)
+        form = ImportFormat(chosen["format"])
+        imported = READERS[form](src, chosen, extracted)
         count = len(imported.problems)
         for problem in imported.problems:
             print(problem)
@@ -45,6 +46,8 @@ def run(settings: DictConfig) -> int:
     print(render(_table(imported, written, out)))
     for note in _notes(imported, written, Places(chosen["labels"])):
         print(note)
+    if single := sum(pair.before is None for pair in imported.pairs):
+        print(f"{single} pairs are a single picture, which is taken as a ready diff image: {FRAMES[form]}")
     if count:
         print(f"{count} problems: those rows and files were left out")
     print(f"{len(imported.pairs)} pairs in {out}")
@@ -91,6 +94,13 @@ READERS: dict[ImportFormat, Callable[[Path, Settings, Path | None], Imported]] =
     ImportFormat.coco: _coco,
     ImportFormat.deeppcb: _deeppcb,
     ImportFormat.yolo: _yolo,
+}
+
+
+# What to do where these are frames after all.
+FRAMES = {
+    ImportFormat.coco: "of frames coco.before and coco.after name the files, or the images before_file_name",
+    ImportFormat.yolo: "of frames make pairs.csv with the columns before, after and label",
 }
 
 

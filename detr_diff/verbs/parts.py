@@ -14,8 +14,10 @@ from detr_diff.data.description import class_names
 from detr_diff.data.diff import Comparison
 from detr_diff.errors import SettingError
 from detr_diff.launch import launched, processes
+from detr_diff.model.block_names import contract
 from detr_diff.model.feature_diff import FeatureDiff
 from detr_diff.model.load import load_model
+from detr_diff.model.selection import ParameterNames
 from detr_diff.model.transfer_report import TransferReport
 from detr_diff.training.compilation import compile_model
 from detr_diff.training.detector import Detector
@@ -71,7 +73,11 @@ def take_both_frames(settings: DictConfig, sweep: bool = False) -> None:
 
 
 def new_detector(settings: DictConfig, plan: StagePlan) -> tuple[Detector, TransferReport]:
-    """As the settings say, and what became of the pretrained weights."""
+    """As the settings say, and what became of the pretrained weights.
+
+    Raises:
+        SettingError: A block is to learn, but has no rate; among others.
+    """
     names = class_names(Path(settings.data.root), settings.data.names)
     model, architecture, report = load_model(
         settings.model.family,
@@ -97,6 +103,13 @@ def new_detector(settings: DictConfig, plan: StagePlan) -> tuple[Detector, Trans
         plain(settings.optimizer)["multiples"],
         settings.optimizer.layer_decay,
     )
+    there = set(ParameterNames(detector.detr, detector.family).blocks.values())
+    for stage in plan.stages:
+        if unrated := contract([block for block in stage.unrated if block in there]):
+            raise SettingError(
+                f"stages.{stage.name}.lr={stage.lr}: no rate for {', '.join(unrated)}, which "
+                f"stages.{stage.name}.learn names; 0 leaves them as they are"
+            )
     return detector, report
 
 

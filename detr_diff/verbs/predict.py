@@ -80,6 +80,10 @@ def run(settings: DictConfig) -> int:
 def _pairs(settings: DictConfig, detector: Detector, trained: dict[str, Any]) -> LabelledPairs:
     if settings.after is not None:
         found = single_pair(settings.before, settings.after)
+        if settings.before is None:
+            log.info(
+                "%s alone is taken as a ready diff image; before=... names the earlier frame", settings.after
+            )
     else:
         root = Path(settings.data.root).expanduser()
         found = discover(root, pairs=settings.data.pairs, labelled=False)

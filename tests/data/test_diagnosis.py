@@ -242,6 +242,24 @@ def test_pairs_of_two_views_say_nothing_of_the_labels_nor_of_the_light() -> None
     assert "1 of 10 pairs" in findings["frames of two views"].what
 
 
+@pytest.mark.parametrize(
+    ("names", "spread", "level"),
+    [
+        (["a", "b", "afternoon_1", *"defghij"], 5.0, Level.note),
+        (["a", "b"], 5.0, Level.suspicious),
+        (["a", "b"], 60.0, Level.problem),
+        (["x/before_001", "x/After-001"], 5.0, Level.problem),
+        (["1_before"], 5.0, Level.problem),
+    ],
+)
+def test_pictures_without_a_before_frame_are_told(names: list[str], spread: float, level: Level) -> None:
+    """All frames of an export were taken for diffs, and the data were called fine."""
+    seen = dict.fromkeys(names, spread)
+    finding = found(ready_names=names, ready_spreads=seen)["ready diff images"]
+    assert finding.level is level
+    assert f"{len(names)} of 10 pairs are a single picture" in finding.what
+
+
 def test_what_training_takes_out_is_a_note() -> None:
     shaken, lit = replace(GOOD, moved=3.6), replace(GOOD, light=14.0)
     assert found(shaken, aligned=True)["camera shake"].level is Level.note
