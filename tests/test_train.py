@@ -315,8 +315,8 @@ def test_the_end_of_a_training_is_judged(
         ("overlays=-1", "overlays=-1: at least 0"),
         ("stages.first.lr=nan", "stages.first.lr.all=nan: a number from 0"),
         (
-            "stages.second.lr={backbone: 1e-5, heads: 1e-3}",
-            "no rate for transformer, which stages.second.learn names; 0 leaves them as they are",
+            "+stages.third={epochs: 1, learn: all, lr: {backbone: 1e-5, heads: 1e-3}}",
+            "no rate for transformer, which stages.third.learn names; 0 leaves them as they are",
         ),
         ("run_name=", "run_name=: the name of a folder in"),
         ("run_name=..", "run_name=..: the name of a folder in"),
