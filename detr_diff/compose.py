@@ -1,5 +1,6 @@
 """Settings from conf/ and the command line; what is wrong with them is told in one line."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -25,6 +26,8 @@ from detr_diff.settings import SCHEMAS
 
 # Sections whose keys are those of a library, of which conf/ names only some.
 PASSED_ON = ("model.processor.", "model.config.", "trainer.")
+
+GLOBAL = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)
 
 # What a stage may say, see training/stages.py.
 OF_STAGE = ("learn", "freeze", "lr", "schedule", "cycles", "warmup", "batch_size", "augment", "patience")
@@ -56,6 +59,7 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
             "value with a comma in it has quotes inside those of the shell"
         )
     _require_fitting(verb, parsed)
+    _require_global(parsed)
     lines = [str(override.input_line) for override in parsed]
     register_schemas()
     with _hydra():
@@ -171,8 +175,29 @@ def _require_fitting(verb: str, parsed: Sequence[Override]) -> None:
     for override in parsed:
         group, choice = override.key_or_group, override.value()
         fitting = choices(group, verb)
+        if isinstance(choice, dict) and (CONF / group).is_dir() and not override.is_delete():
+            own = "+stages.<name>={epochs: ...} adds a stage, ~stages.<name> takes one out"
+            own = own if group == "stages" else f"its settings are {group}.<name>=..."
+            raise SettingError(
+                f"{override.input_line}: {group} takes the name of a file, {nearest('', fitting)}; {own}"
+            )
         if (CONF / group / f"{choice}.yaml").is_file() and choice not in fitting:
             raise SettingError(f"{group}={choice}: not for {verb}, {nearest(str(choice), fitting)}")
+
+
+def _require_global(parsed: Sequence[Override]) -> None:
+    """Refuse an experiment of the user that Hydra would put into a section `experiment`."""
+    chosen = [str(one.value()) for one in parsed if one.key_or_group == "experiment"]
+    paths = [one.value() for one in parsed if one.key_or_group == "hydra.searchpath"]
+    for folder in (
+        str(path).removeprefix("file://") for own in paths if isinstance(own, list) for path in own
+    ):
+        for name in chosen:
+            file = Path(folder) / f"experiment/{name}.yaml"
+            if file.is_file() and not GLOBAL.search(file.read_text(encoding="utf-8", errors="replace")):
+                raise SettingError(
+                    f"{file}: its first line must be `# @package _global_`, as it says something of all sections"
+                )
 
 
 def _unknown_choice(verb: str, error: MissingConfigException) -> str:
@@ -198,6 +223,8 @@ def _unknown_setting(verb: str, parsed: Sequence[Override], error: Exception) ->
         if section.startswith("stages.") and section in stages and last in OF_STAGE:
             return f"{override.input_line}: the stage does not say it yet; +{override.input_line} adds it"
         adding = f" +{key}=... passes it on to a library" if key.startswith(PASSED_ON) else ""
+        if section == "stages":
+            adding = f" +{key}={{epochs: ..., learn: ...}} adds a stage"
         return f"{key}: unknown setting, {_nearest_key(key, [*dict.fromkeys([*known, *groups])])}{adding}"
     for override in parsed:
         if isinstance(override.value(), dict) and not override.is_add():

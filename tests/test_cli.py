@@ -107,6 +107,10 @@ def test_help_shows_the_settings_of_what_is_chosen(cli: Callable, tmp_path: Path
     mine = ("train", "--config-dir", str(tmp_path), "stages=slow", "data.root=.")
     assert "stages.slowly.epoch: unknown setting, did you mean" in cli(*mine, "stages.slowly.epoch=1").err
     assert "+stages.slowly.warmup=0.1 adds it" in cli(*mine, "stages.slowly.warmup=0.1").err
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/own.yaml").write_text("seed: 7\n")
+    without = cli("train", "--config-dir", str(tmp_path), "experiment=own", "data.root=.")
+    assert (without.code, "its first line must be `# @package _global_`" in without.err) == (2, True)
     wrong = cli("train", "logger=wandbb", "--help")
     assert (wrong.code, "logger=wandbb: unknown, did you mean wandb?" in wrong.err) == (2, True)
 
@@ -129,6 +133,8 @@ def test_help_shows_the_settings_of_what_is_chosen(cli: Callable, tmp_path: Path
             "train foo=3",
             "foo: unknown setting, allowed: run_name, runs, seed, resume, debug, overlays, bootstrap",
         ),
+        ("train stages.extra={epochs:1}", "+stages.extra={epochs: ..., learn: ...} adds a stage"),
+        ("train stages={a:{epochs:1}}", "stages takes the name of a file, allowed: all, deeppcb"),
         ("train data.root=. +foo=3", "+foo: nothing reads it, allowed: run_name, runs, seed"),
         (
             "train data.root=. model=detr_tiny +logger.tag=a",
