@@ -196,7 +196,7 @@ def _require_global(parsed: Sequence[Override]) -> None:
             file = Path(folder) / f"experiment/{name}.yaml"
             if file.is_file() and not GLOBAL.search(file.read_text(encoding="utf-8", errors="replace")):
                 raise SettingError(
-                    f"{file}: its first line must be `# @package _global_`, as it says something of all sections"
+                    f"{file}: its first line must be `# @package _global_`, or it is of one section alone"
                 )
 
 

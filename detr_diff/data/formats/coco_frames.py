@@ -1,9 +1,11 @@
 """Compares the objects of two COCO files, one of earlier and one of later frames."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 
 from detr_diff.data.formats.coco_file import CocoFile, CocoImage, CocoObject
+from detr_diff.data.formats.frame_files import number_of
 from detr_diff.data.formats.frame_size import FrameSizes
 from detr_diff.data.formats.hungarian import Sighting, changes_between
 from detr_diff.data.formats.imported import Change, Imported, ImportedPair, iou
@@ -11,9 +13,11 @@ from detr_diff.data.formats.pair_names import PairNames
 from detr_diff.data.image import read_image
 from detr_diff.data.progress import progress
 
+ROLE = re.compile(r"(?<![a-z])(before|after)(?![a-z])[-_. ]?", re.IGNORECASE)
 KEYS: dict[str, Callable[[CocoImage], object]] = {
     "path": lambda image: image.stem,
     "file name": lambda image: os.path.basename(image.stem),
+    "file name without before and after": lambda image: ROLE.sub("", os.path.basename(image.stem)),
     "id": lambda image: image.id,
 }
 
@@ -22,7 +26,8 @@ def compare(earlier: CocoFile, later: CocoFile, imported: Imported, moved_iou: f
     """Add the pairs of two files, with the objects that changed place.
 
     Two images are partners when their paths are the same without extension and `_before` or
-    `_after`; where no two paths are, when their file names are; else when their ids are. Objects
+    `_after`; where no two paths are, when their file names are, perhaps without `before` and `after`
+    anywhere in them; else when their ids are. Objects
     are the same when their `track_id`, `object_id` or `instance_id` is, if all have one; otherwise
     they are matched by `changes_between`.
 
@@ -69,6 +74,13 @@ def _partners(
         if unique and old.keys() & new.keys():
             break
     imported.notes.append(f"the images of the two files were paired by {what}")
+    if what == "id" and old.keys() & new.keys():
+        numbers = [[number_of(side[key].stem) for side in (old, new)] for key in old.keys() & new.keys()]
+        apart = {after - before for before, after in numbers if before is not None and after is not None}
+        if len(apart) > 1:
+            imported.notes.append(
+                f"the numbers in their names are {min(apart)} to {max(apart)} apart: are the ids of pairs?"
+            )
     for file, own, other, partners in ((earlier, old, later, new), (later, new, earlier, old)):
         for name, image in own.items():
             if name not in partners:

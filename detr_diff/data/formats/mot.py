@@ -79,6 +79,11 @@ def read(
         read_in = read_tracks(path, names, min_visible, source.size)
         found.problems += read_in.problems
         found.notes += [f"{path}: {count} rows {why}: left out" for why, count in read_in.uncounted.items()]
+        if read_in.uncounted and not any(read_in.frames.values()):
+            found.problems.append(Problem(path, 0, f"no row counts: {'; '.join(read_in.uncounted)}"))
+        if read_in.frames and read_in.first_number < (least := min(read_in.frames)):
+            first = f"the first frame has number {read_in.first_number}"
+            found.notes.append(f"{path}: {first}, the first tracked one {least}")
         prefix = f"{sequence.name}/" if len(tracks) > 1 else ""
         scene = sequence.absolute().name
         chosen = _choose(path, read_in, source, info.length, pairing, found)
@@ -93,7 +98,19 @@ def read(
                 found.pairs.append(pair)
         found.problems += source.problems
         found.notes += source.notes
+    found.notes += _lost_splits(pairing, found)
     return found
+
+
+def _lost_splits(pairing: Pairing, found: Imported) -> list[str]:
+    """What is to be said where a share of the time is too short for a pair."""
+    have = {pair.split for pair in found.pairs}
+    return [
+        f"mot.{name}={share:g}: no pair is in {name}, whose frames are fewer than a distance and the gap; "
+        f"take a larger share, or less than mot.distances={list(pairing.distances)}"
+        for name, share in (("val", pairing.val), ("test", pairing.test))
+        if share and have and name not in have
+    ]
 
 
 def _track_files(src: Path) -> list[Path]:
@@ -156,7 +173,8 @@ def _choose(
     """(before, after, split) of every pair of frames that is wanted and can be had."""
     pictures = set(source.numbers(tracks.first_number))
     for number in sorted(tracks.frames.keys() - pictures):
-        message = f"frame {number} has no picture; the rows about it are left out"
+        message = f"frame {number} has no picture, the first one being {tracks.first_number}; "
+        message += "the rows about it are left out"
         found.problems.append(Problem(path, tracks.lines[number], message))
     numbers = sorted(tracks.frames.keys() & pictures)
     step = 1

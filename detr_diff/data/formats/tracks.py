@@ -146,7 +146,10 @@ class _Reader:
         if found.get("conf") == 0:
             self.tracks.uncounted["to be ignored (conf 0)"] += 1
         elif label is None:
-            self.tracks.uncounted[f"of class {row['class']}, which mot.names does not name"] += 1
+            reason = (
+                f"of class {row['class']}, which mot.names does not name, the first being {int(not header)}"
+            )
+            self.tracks.uncounted[reason] += 1
         elif visible < self._min_visible:
             self.tracks.uncounted[f"less visible than mot.min_visible={self._min_visible:g}"] += 1
         elif fault := fault_of(box, self._size):

@@ -397,6 +397,12 @@ def test_ids_that_contradict_are_told(tmp_path: Path) -> None:
         (["a/1_before.png", "b/1_before.png"], ["b/1_after.png", "a/1_after.png"], "path", ["b/1", "a/1"]),
         (["x/1.png", "x/2.png"], ["y/2.png", "y/3.png"], "file name", ["y/2"]),
         (["p.png", "q.png"], ["r.png", "s.png"], "id", ["r", "s"]),
+        (
+            ["before_1.png", "before_2.png"],
+            ["after_2.png"],
+            "file name without before and after",
+            ["after_2"],
+        ),
     ],
 )
 def test_images_find_their_partners(
@@ -491,3 +497,24 @@ def account_for(path: Path, imported: Imported) -> None:
         assert (x, y, x + w, y + h) in boxes[of_image[found["image_id"]]]
         count += 1
     assert count == sum(map(len, boxes.values()))
+
+
+def test_ids_that_names_contradict_are_told(tmp_path: Path) -> None:
+    """One picture was missing in the middle, and all behind it were paired with their neighbour."""
+    before, after = [f"x{n}.png" for n in (1, 2, 3)], [f"y{n}.png" for n in (1, 3, 4)]
+    frames(tmp_path, *before, *after)
+    for name, files in (("before", before), ("after", after)):
+        write(tmp_path / f"{name}.json", [{"id": i, "file_name": file} for i, file in enumerate(files)], [])
+    imported = read(tmp_path, before="before.json", after="after.json")
+    assert "the numbers in their names are 0 to 1 apart: are the ids of pairs?" in imported.notes
+
+
+def test_before_and_after_may_come_first_in_a_name(tmp_path: Path) -> None:
+    before, after = [f"before_{n}.png" for n in (1, 2, 3)], [f"after_{n}.png" for n in (1, 3)]
+    frames(tmp_path, *before, *after)
+    for name, files in (("before", before), ("after", after)):
+        write(tmp_path / f"{name}.json", [{"id": i, "file_name": file} for i, file in enumerate(files)], [])
+    imported = read(tmp_path, before="before.json", after="after.json")
+    assert [pair.name for pair in imported.pairs] == ["after_1", "after_3"]
+    assert [pair.before.name for pair in imported.pairs if pair.before] == ["before_1.png", "before_3.png"]
+    assert len(imported.problems) == 1

@@ -98,8 +98,27 @@ def test_what_does_not_count_is_counted(tmp_path: Path) -> None:
     assert found.notes == [
         f"{path}: 1 rows to be ignored (conf 0): left out",
         f"{path}: 1 rows less visible than mot.min_visible=0.3: left out",
-        f"{path}: 1 rows of class 8, which mot.names does not name: left out",
+        f"{path}: 1 rows of class 8, which mot.names does not name, the first being 1: left out",
     ]
+
+
+def test_tracks_without_a_row_that_counts_are_a_problem(tmp_path: Path) -> None:
+    """Class ids from 1, where a csv has them from 0, made a set without a box."""
+    table(tmp_path, "frame,id,x,y,w,h,class\n1,1,0,0,9,9,5\n2,1,9,9,9,9,5\n")
+    found = read(tmp_path, pairing())
+    why = "of class 5, which mot.names does not name, the first being 0"
+    assert reported(found)[-1] == f"{tmp_path}/tracks.csv: no row counts: {why}"
+    assert f"{tmp_path}/tracks.csv: the first frame has number 0, the first tracked one 1" in found.notes
+
+
+def test_a_share_without_a_pair_is_told(tmp_path: Path) -> None:
+    rows = "".join(f"{n},1,{9 * n},0,9,9,1,1,1\n" for n in range(1, 11))
+    sequence(tmp_path, rows, range(1, 11))
+    found = read(tmp_path, Pairing([3], 1, 0.2, 0.0, 0))
+    assert {pair.split for pair in found.pairs} == {"train"}
+    assert found.notes[-1].startswith(
+        "mot.val=0.2: no pair is in val, whose frames are fewer than a distance"
+    )
 
 
 def test_several_sequences_are_scenes(tmp_path: Path) -> None:
@@ -148,7 +167,10 @@ GOOD = "1,1,0,0,9,9,1,1,1\n2,1,20,0,9,9,1,1,1\n"
         ("3,1,64,0,9,9,1,1,1", "box 64 0 73 9 (x0 y0 x1 y1) lies outside the picture of 64x48 pixels"),
         ("2,1,0,0,9,9,1,1,1", "object 1 is in frame 2 already, in line 2"),
         ("3,1,0,0,9,9,1,2,1", "object 1 is a car, but a person in line 1"),
-        ("9,1,0,0,9,9,1,1,1", "frame 9 has no picture; the rows about it are left out"),
+        (
+            "9,1,0,0,9,9,1,1,1",
+            "frame 9 has no picture, the first one being 1; the rows about it are left out",
+        ),
     ],
 )
 def test_a_broken_row_is_named(tmp_path: Path, row: str, message: str) -> None:
@@ -223,7 +245,7 @@ def test_frames_of_a_video_are_extracted(tmp_path: Path) -> None:
     )
     assert by_csv.problems == []
     assert reported(by_mot) == [
-        f"{tmp_path}/gt.txt:3: frame 8 has no picture; the rows about it are left out"
+        f"{tmp_path}/gt.txt:3: frame 8 has no picture, the first one being 1; the rows about it are left out"
     ]
     for found, folder in ((by_csv, "a"), (by_mot, "b")):
         assert len(found.pairs) == 1
