@@ -397,12 +397,6 @@ def test_ids_that_contradict_are_told(tmp_path: Path) -> None:
         (["a/1_before.png", "b/1_before.png"], ["b/1_after.png", "a/1_after.png"], "path", ["b/1", "a/1"]),
         (["x/1.png", "x/2.png"], ["y/2.png", "y/3.png"], "file name", ["y/2"]),
         (["p.png", "q.png"], ["r.png", "s.png"], "id", ["r", "s"]),
-        (
-            ["before_1.png", "before_2.png"],
-            ["after_2.png"],
-            "file name without before and after",
-            ["after_2"],
-        ),
     ],
 )
 def test_images_find_their_partners(
