@@ -131,6 +131,8 @@ def test_swapped_frames_are_named_where_labels_name_one_place() -> None:
     assert "frames swapped" not in found(AFTER)
     assert found(AFTER, AFTER, BEFORE)["frames swapped"].level is Level.problem
     assert set(found(AFTER, AFTER, BEFORE)["frames swapped"].pairs) == {"2", "5", "8"}
+    # Two of ten may be flat objects on textured ground.
+    assert found(*[AFTER] * 4, BEFORE)["frames swapped"].level is Level.suspicious
     assert found(BEFORE)["frames swapped"].level is Level.suspicious
     assert found(BEFORE, places=Places.after)["frames swapped"].level is Level.problem
     assert "frames swapped" not in found(BEFORE, places=Places.before)
