@@ -206,14 +206,14 @@ def close_sweep(folder: Path, ran: Sequence[str]) -> int:
 
 
 def _keep_overrides(job: Path, words: list[str]) -> None:
-    """Write what this job was given; one that has results must go on with what it began with.
+    """Write what this job was given; where a job has results all must go on with what they began with.
 
     Raises:
-        Stopped: It is not, so the jobs of this sweep are others.
+        Stopped: It does not, so the jobs of this sweep are others; one that failed must not become another.
     """
     before = _overrides(job)
     changed = set(before) ^ set(words)
-    if before and has_results(job) and any(not word.startswith(FREE) for word in changed):
+    if before and has_results(job.parent) and any(not word.startswith(FREE) for word in changed):
         error = SettingError(
             f"resume=true: job {job.name} was {' '.join(before)}, now {' '.join(words)}; begin another sweep"
         )

@@ -47,6 +47,10 @@ def test_a_failing_job_stops_no_other(data_root: Path, tmp_path: Path, cli: Call
     again = cli("train", "--multirun", *words, "seed=1,2")
     assert again.code == 2
     assert "never overwritten" in again.err
+    # A job that failed does not become another one beside those that have results.
+    other = cli("train", "--multirun", *words, "data.val=0.0,0.2", "seed=3,2", "resume=true")
+    assert (other.code, "resume=true: job 0 was" in other.err) == (2, True)
+    assert "seed=1" in (sweep / "0/overrides.txt").read_text()
 
 
 def test_a_sweep_has_one_folder_whatever_its_jobs_are_called(
