@@ -69,8 +69,9 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
     sys.argv = ["detr-diff", *overrides, *one_folder]
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
     ran: list[str] = []
+    group, begun = settings.run_name if sweep else None, has_results(folder)
     try:
-        main(partial(train_job, group=settings.run_name if sweep else None, ran=ran))()
+        main(partial(train_job, group=group, ran=ran, begun=begun))()
     except Stopped as stopped:
         raise stopped.error from None
     except SystemExit as stopped:
@@ -86,7 +87,7 @@ def has_results(folder: Path, jobs: bool = True) -> bool:
     return any(any(folder.glob(f"{level}{p}")) for level in ("", "[0-9]*/")[: 1 + jobs] for p in patterns)
 
 
-def train_job(settings: DictConfig, group: str | None, ran: list[str]) -> float | None:
+def train_job(settings: DictConfig, group: str | None, ran: list[str], begun: bool) -> float | None:
     """One training job in the folder that Hydra made for it.
 
     A failure leaves traceback.txt there. Alone, the job raises; in a multirun it returns nan, so
@@ -97,13 +98,14 @@ def train_job(settings: DictConfig, group: str | None, ran: list[str]) -> float 
         settings: Of the job.
         group: Name of the multirun.
         ran: Gets the name of the job's folder.
+        begun: Whether some job of the multirun had results before.
     """
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     ran.append(folder.name)
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
-        _keep_overrides(folder, list(job.overrides.task))
+        _keep_overrides(folder, list(job.overrides.task), begun)
     try:
         OmegaConf.resolve(settings)
         count = processes(settings.trainer)
@@ -205,15 +207,20 @@ def close_sweep(folder: Path, ran: Sequence[str]) -> int:
     return int(failed)
 
 
-def _keep_overrides(job: Path, words: list[str]) -> None:
-    """Write what this job was given; where a job has results all must go on with what they began with.
+def _keep_overrides(job: Path, words: list[str], begun: bool) -> None:
+    """Write what this job was given; all must go on with what they began with.
+
+    Args:
+        job: Its folder.
+        words: The overrides.
+        begun: Whether some job had results before.
 
     Raises:
         Stopped: It does not, so the jobs of this sweep are others; one that failed must not become another.
     """
     before = _overrides(job)
     changed = set(before) ^ set(words)
-    if before and has_results(job.parent) and any(not word.startswith(FREE) for word in changed):
+    if before and begun and any(not word.startswith(FREE) for word in changed):
         error = SettingError(
             f"resume=true: job {job.name} was {' '.join(before)}, now {' '.join(words)}; begin another sweep"
         )
