@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,24 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
         raise SettingError(str(error).splitlines()[0]) from error
     _require_read(settings)
     return settings
+
+
+def impossible(verb: str, overrides: Sequence[str]) -> str | None:
+    """What is wrong with the first combination of a sweep that is no job; None where all are."""
+    parsed = [_parse(text) for text in overrides]
+    axes = [
+        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+        if one.is_sweep_override() and one.is_discrete_sweep()
+        else [str(one.input_line)]
+        for one in parsed
+    ]
+    for words in product(*axes):
+        try:
+            compose(verb, words)
+        except SettingError as error:
+            tried = [word for word, axis in zip(words, axes, strict=True) if len(axis) > 1]
+            return f"{' '.join(tried)}: {error}"
+    return None
 
 
 def _require_read(section: Any, prefix: str = "") -> None:

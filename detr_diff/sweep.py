@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from detr_diff.compose import register_schemas
+from detr_diff.compose import impossible, register_schemas
 from detr_diff.errors import SettingError
 from detr_diff.grammar import quoted
 from detr_diff.help import CONF
@@ -76,7 +76,8 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
         raise stopped.error from None
     except SystemExit as stopped:
         if sweep:
-            print("detr-diff: the sweep did not start", file=sys.stderr)
+            why = impossible("train", overrides) or "see above"
+            raise SettingError(f"the sweep did not start: {why}") from stopped
         return int(stopped.code or 1)
     return close_sweep(folder, ran) if sweep else 0
 

@@ -53,6 +53,14 @@ def test_a_failing_job_stops_no_other(data_root: Path, tmp_path: Path, cli: Call
     assert "seed=1" in (sweep / "0/overrides.txt").read_text()
 
 
+def test_a_combination_that_is_no_job_is_named(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    words = ["stages=gradual,all", "stages.heads.lr=1e-4,1e-3", f"data.root={data_root}", f"runs={tmp_path}"]
+    result = cli("train", "--multirun", "model=detr_tiny", *words)
+    assert result.code == 2
+    said = "the sweep did not start: stages=all stages.heads.lr=0.0001: stages.heads.lr: unknown setting"
+    assert said in result.err.splitlines()[-1]
+
+
 def test_a_sweep_has_one_folder_whatever_its_jobs_are_called(
     data_root: Path, tmp_path: Path, cli: Callable
 ) -> None:
