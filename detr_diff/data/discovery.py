@@ -87,7 +87,7 @@ def discover(
     if 0 < len(ready) < len(found.pairs):
         log.warning(
             "%d pictures are taken as ready diff images, %d pairs have two frames: %s; names of frames end "
-            "in _before and _after",
+            "in _before and _after, or begin with before_ and after_",
             len(ready),
             len(found.pairs) - len(ready),
             ", ".join(ready[:5]),
@@ -232,7 +232,11 @@ def _without_frames(folder: Path, names: np.ndarray[tuple[int], np.dtype[np.int6
             hashes.append(hash(stems[-1]))
     for index in np.nonzero(~np.isin(np.array(hashes, np.int64), names))[0].tolist():
         name = stems[index]
-        yield Problem(folder / f"{name}.txt", 0, "its frames are missing", name)
+        pair, role = _name_and_role(name.rpartition("/")[2])
+        message = "its frames are missing"
+        if role != "ready":
+            message = f"is called after one frame; the label file of its pair would be {pair}.txt"
+        yield Problem(folder / f"{name}.txt", 0, message, name)
 
 
 def _name_and_role(file: str) -> tuple[str, str]:
@@ -241,6 +245,8 @@ def _name_and_role(file: str) -> tuple[str, str]:
     for role in ("before", "after"):
         if stem.lower().endswith(f"_{role}"):
             return stem[: -len(role) - 1], role
+        if stem.lower().startswith(f"{role}_"):
+            return stem[len(role) + 1 :], role
     return stem, "ready"
 
 

@@ -25,6 +25,7 @@ from detr_diff.data.progress import progress
 from detr_diff.data.ready_diagnosis import spread
 from detr_diff.data.split import split_usable, subset
 from detr_diff.data.statistics import Statistics, count
+from detr_diff.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,15 @@ def examine(
     found = discover(root, pairs=division.pairs, labels=division.labels, scene=division.scene)
     report = check(found, names, max_objects=max_objects, needs_frames=diff.needs_frames)
     frame_pairs = report.pairs.frame_pairs()
-    splits = split_usable(report.pairs, division.split_by, division.val, division.test, division.split_seed)
+    try:
+        splits = split_usable(
+            report.pairs, division.split_by, division.val, division.test, division.split_seed
+        )
+    except SettingError as error:
+        if not report.problems:
+            raise
+        # It may be why, as a mistyped split is.
+        raise SettingError(f"{error}; of {len(report.problems)} problems: {report.problems[0]}") from error
     statistics = count(progress(report.pairs, "counting objects", len(splits)), splits, names)
     inspected, spreads, pictures, unreadable = _look(report.pairs, splits, most, seed)
     findings: list[Finding] = []

@@ -199,7 +199,7 @@ class KeptPrefix:
             "machine": torch.cuda.get_device_name(device)
             if device.type == "cuda"
             else f"{device.type} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}",
-            "torch": version("torch"),
+            "versions": {name: version(name) for name in ("torch", "transformers", "timm", "detr-diff")},
         }
 
     def _store(self, recipe: Mapping[str, Any]) -> DiskCache | MemoryCache:
