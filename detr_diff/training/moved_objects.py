@@ -1,5 +1,6 @@
 """What moved between two frames, for programs in Python."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -13,6 +14,8 @@ from detr_diff.data.discovery import Discovery
 from detr_diff.data.frame_pair import FramePair, FramePairs
 from detr_diff.evaluation.overlays import above
 from detr_diff.training.detector import Detector
+
+log = logging.getLogger(__name__)
 
 
 def moved_objects(
@@ -38,6 +41,8 @@ def moved_objects(
     pairs = report.accept("the pair", OnError.refuse)
     dataset = MovedObjectDataset(pairs, comparison, detector.processor)
     batch = detector.transfer_batch_to_device(collate([dataset[0]]), detector.device, 0)
+    if not batch.targets[0].get("aligned", True):
+        log.warning("%s: the frames could not be aligned and were compared as they are", after)
     with torch.inference_mode():
         (prediction,) = detector.eval().predict_step(batch, 0)
     return above(prediction, detector.threshold if threshold is None else threshold)

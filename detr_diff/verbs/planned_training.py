@@ -16,6 +16,7 @@ from detr_diff.data.augment import NO_AUGMENTATION
 from detr_diff.data.batch import Samples, collate
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import NothingLearns, UserError
+from detr_diff.launch import processes
 from detr_diff.model.transfer_report import TransferReport
 from detr_diff.text import render
 from detr_diff.training.compilation import require_backend
@@ -75,13 +76,12 @@ class PlannedTraining:
         self.precision = precision_of(trainer, detector.detr)
         self.data = self._data()
         self._require_settings()
-        devices = trainer.get("devices", 1)
         self.plan = Plan(
             self.stages,
             len(self.data.datasets["train"]),
             settings.data.batch_size,
             int(trainer.get("accumulate_grad_batches") or 1),
-            devices if isinstance(devices, int) and devices > 0 else 1,
+            processes({**trainer, "num_nodes": 1}),
             trainer.get("max_epochs"),
             trainer.get("limit_train_batches"),
         )
