@@ -53,6 +53,7 @@ def results(
         analyse(own, names, threshold, scenes, 20),
         [pair.name for pair in pairs],
         scenes,
+        ["test"] * len(pairs),
         dataset,
         list(names),
         threshold,
