@@ -267,6 +267,7 @@ def test_the_end_of_a_training_is_judged(
     """However rarely it validates: the last epochs were trained and thrown away without a word."""
     words = [*TINY, f"data.root={data_root}", f"runs={tmp_path}", "data.subset=12"]
     assert cli("train", *words, *interval).code == 0
+    assert cli("train", *words, *interval, "trainer.max_epochs=1", "run_name=short").code == 0
     with (tmp_path / "train/metrics.csv").open(encoding="utf-8") as file:
         judged = [int(row["step"]) for row in csv.DictReader(file) if row["val/map"]]
     last = torch.load(tmp_path / "train/checkpoints/last.ckpt", weights_only=True)

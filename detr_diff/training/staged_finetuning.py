@@ -80,7 +80,7 @@ class StagedFinetuning(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         loop: Any = trainer.fit_loop.epoch_loop
-        if _ends(trainer, pl_module) and loop.batch_progress.is_last_batch:
+        if loop.batch_progress.is_last_batch and _ends(trainer, pl_module):
             # After a batch with which it is to stop Lightning validates, whatever the interval.
             trainer.should_stop = True
 
