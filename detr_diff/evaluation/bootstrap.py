@@ -76,8 +76,11 @@ def draw(units: Units, seed: int, resamples: range) -> Ints:
     return np.stack(counts)[:, units.of_image]
 
 
-def chunks(resamples: int, size: int, at_once: int = 8_000_000) -> Iterator[range]:
-    """The numbers of all resamples, in parts that need little memory; size is that of one."""
+def chunks(resamples: int, size: int, at_once: int = 64_000_000) -> Iterator[range]:
+    """The numbers of all resamples, in parts that need little memory; size is that of one.
+
+    Of 2 million predictions 32 resamples at once take less than half the time of 4, and 70 MB more.
+    """
     step = max(1, at_once // max(size, 1))
     for start in range(0, resamples, step):
         yield range(start, min(start + step, resamples))

@@ -1,5 +1,6 @@
 """The headline numbers, of images that may count several times or not at all, and their intervals."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,9 @@ from detr_diff.evaluation.score_sweep import (
 from detr_diff.evaluation.still_pairs import still_pairs
 
 ANY_CLASS = "any_class"
+LONG = 500_000_000  # predictions of all resamples together: half a minute
+
+log = logging.getLogger(__name__)
 
 
 class Headline:
@@ -75,6 +79,10 @@ class Headline:
     def resampled(self, units: Units, resamples: int, seed: int) -> dict[str, Floats]:
         """All headline numbers in each resample, [resamples] each."""
         size = max(len(self.matches.record.images), len(self.matches.record.labels))
+        if size * resamples > LONG:
+            log.info(
+                "%d resamples of %d predictions take a while; bootstrap=... takes fewer", resamples, size
+            )
         parts = [self.values(draw(units, seed, own)) for own in chunks(resamples, size)]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
