@@ -56,6 +56,13 @@ def read(src: Path, before: str | None, after: str | None, images: str | None, m
         _files(src) if before is None or after is None else [(root / before, None), (root / after, None)]
     )
     files = [read_coco(path, pictures) for path, _ in sources]
+    for file in files:
+        names = [image.file_name for image in file.images.values()]
+        if names and not any((file.pictures / name).exists() for name in names):
+            raise SettingError(
+                f"coco.images={images or 'null'}: none of the {len(names)} pictures of {file.path} is in "
+                f"{file.pictures}, as {names[0]}; say which folder their names start from, seen from {root}"
+            )
     # Ids may have gaps, and differ between the files; names are what classes have in common.
     named = chain.from_iterable(sorted(file.categories.items()) for file in files)
     imported = Imported(list(dict.fromkeys(name for _, name in named)))
