@@ -155,9 +155,7 @@ def test_images_without_a_before_frame_are_ready_diff_images(tmp_path: Path) -> 
     frames(tmp_path / "pictures", "1.png", "2.png")
     images = [{"id": i, "file_name": f"{i}.png"} for i in (1, 2)]
     path = write(tmp_path / "any.json", images, [annotation(1, 2, [0, 0, 5, 5])])
-    with pytest.raises(
-        SettingError, match=r"coco.images=null: none of the 2 pictures of .* as 1.png"
-    ):
+    with pytest.raises(SettingError, match=r"coco.images=null: none of the 2 pictures of .* as 1.png"):
         read(path)
     imported = read(path, images="pictures")
     assert imported.problems == []
