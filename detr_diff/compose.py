@@ -28,7 +28,7 @@ from detr_diff.settings import SCHEMAS
 # Sections whose keys are those of a library, of which conf/ names only some.
 PASSED_ON = ("model.processor.", "model.config.", "trainer.")
 
-GLOBAL = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)
+GLOBAL = re.compile(r"\s*#\s*@package\s+_global_\s*$", re.MULTILINE)
 
 # What a stage may say, see training/stages.py.
 OF_STAGE = ("learn", "freeze", "lr", "schedule", "cycles", "warmup", "batch_size", "augment", "patience")
@@ -51,7 +51,7 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
     Raises:
         SettingError: An unknown name or value, or one that must be given and is not.
     """
-    parsed = [_parse(text) for text in overrides]
+    parsed = parse_all(overrides)
     if sweep:
         parsed = [_first_value(override) for override in parsed]
     if several := next((override for override in parsed if override.is_sweep_override()), None):
@@ -85,10 +85,12 @@ def compose(verb: str, overrides: Sequence[str], sweep: bool = False) -> DictCon
 
 def impossible(verb: str, overrides: Sequence[str]) -> str | None:
     """What is wrong with the first combination of a sweep that is no job; None where all are."""
-    parsed = [_parse(text) for text in overrides]
+    parsed = parse_all(overrides)
+    if any(one.is_sweep_override() and not one.is_discrete_sweep() for one in parsed):
+        return None  # the sweeper knows
     axes = [
         [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
-        if one.is_sweep_override() and one.is_discrete_sweep()
+        if one.is_sweep_override()
         else [str(one.input_line)]
         for one in parsed
     ]
@@ -97,7 +99,7 @@ def impossible(verb: str, overrides: Sequence[str]) -> str | None:
             compose(verb, words)
         except SettingError as error:
             tried = [word for word, axis in zip(words, axes, strict=True) if len(axis) > 1]
-            return f"{' '.join(tried)}: {error}"
+            return f"{' '.join(tried)}: {error}" if tried else str(error)
     return None
 
 
@@ -168,6 +170,15 @@ def plain(settings: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def parse_all(overrides: Sequence[str]) -> list[Override]:
+    """The overrides in Hydra's terms.
+
+    Raises:
+        SettingError: One is not of the form key=value.
+    """
+    return [_parse(text) for text in overrides]
+
+
 def _parse(text: str) -> Override:
     try:
         override = OverridesParser.create().parse_override(text)
@@ -196,7 +207,7 @@ def _require_fitting(verb: str, parsed: Sequence[Override]) -> None:
         fitting = choices(group, verb)
         if isinstance(choice, dict) and (CONF / group).is_dir() and not override.is_delete():
             own = "+stages.<name>={epochs: ...} adds a stage, ~stages.<name> takes one out"
-            own = own if group == "stages" else f"its settings are {group}.<name>=..."
+            own = own if group == "stages" else f"a setting in it is {group}.<name>=..."
             raise SettingError(
                 f"{override.input_line}: {group} takes the name of a file, {nearest('', fitting)}; {own}"
             )
@@ -213,7 +224,7 @@ def _require_global(parsed: Sequence[Override]) -> None:
     ):
         for name in chosen:
             file = Path(folder) / f"experiment/{name}.yaml"
-            if file.is_file() and not GLOBAL.search(file.read_text(encoding="utf-8", errors="replace")):
+            if file.is_file() and not GLOBAL.match(file.read_text(encoding="utf-8", errors="replace")):
                 raise SettingError(
                     f"{file}: its first line must be `# @package _global_`, or it is of one section alone"
                 )

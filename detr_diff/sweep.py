@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from detr_diff.compose import impossible, register_schemas
+from detr_diff.compose import impossible, parse_all, register_schemas
 from detr_diff.errors import SettingError
 from detr_diff.grammar import quoted
 from detr_diff.help import CONF
@@ -69,9 +69,12 @@ def run_jobs(settings: DictConfig, overrides: Sequence[str], sweep: bool) -> int
     sys.argv = ["detr-diff", *overrides, *one_folder]
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
     ran: list[str] = []
-    group, begun = settings.run_name if sweep else None, has_results(folder)
+    group = settings.run_name if sweep else None
+    # What is swept tells the jobs apart.
+    swept = tuple(one.key_or_group for one in parse_all(overrides) if one.is_sweep_override())
+    free = tuple(key for key in FREE if key not in swept) if has_results(folder) else None
     try:
-        main(partial(train_job, group=group, ran=ran, begun=begun))()
+        main(partial(train_job, group=group, ran=ran, free=free))()
     except Stopped as stopped:
         raise stopped.error from None
     except SystemExit as stopped:
@@ -88,7 +91,9 @@ def has_results(folder: Path, jobs: bool = True) -> bool:
     return any(any(folder.glob(f"{level}{p}")) for level in ("", "[0-9]*/")[: 1 + jobs] for p in patterns)
 
 
-def train_job(settings: DictConfig, group: str | None, ran: list[str], begun: bool) -> float | None:
+def train_job(
+    settings: DictConfig, group: str | None, ran: list[str], free: tuple[str, ...] | None
+) -> float | None:
     """One training job in the folder that Hydra made for it.
 
     A failure leaves traceback.txt there. Alone, the job raises; in a multirun it returns nan, so
@@ -99,14 +104,14 @@ def train_job(settings: DictConfig, group: str | None, ran: list[str], begun: bo
         settings: Of the job.
         group: Name of the multirun.
         ran: Gets the name of the job's folder.
-        begun: Whether some job of the multirun had results before.
+        free: Where some job of the multirun had results before, what may be given otherwise than then.
     """
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     ran.append(folder.name)
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
-        _keep_overrides(folder, list(job.overrides.task), begun)
+        _keep_overrides(folder, list(job.overrides.task), free)
     try:
         OmegaConf.resolve(settings)
         count = processes(settings.trainer)
@@ -208,20 +213,20 @@ def close_sweep(folder: Path, ran: Sequence[str]) -> int:
     return int(failed)
 
 
-def _keep_overrides(job: Path, words: list[str], begun: bool) -> None:
+def _keep_overrides(job: Path, words: list[str], free: tuple[str, ...] | None) -> None:
     """Write what this job was given; all must go on with what they began with.
 
     Args:
         job: Its folder.
         words: The overrides.
-        begun: Whether some job had results before.
+        free: See train_job.
 
     Raises:
         Stopped: It does not, so the jobs of this sweep are others; one that failed must not become another.
     """
     before = _overrides(job)
     changed = set(before) ^ set(words)
-    if before and begun and any(not word.startswith(FREE) for word in changed):
+    if before and free is not None and any(not word.startswith(free) for word in changed):
         error = SettingError(
             f"resume=true: job {job.name} was {' '.join(before)}, now {' '.join(words)}; begin another sweep"
         )

@@ -242,9 +242,11 @@ def _without_frames(folder: Path, names: np.ndarray[tuple[int], np.dtype[np.int6
 def _name_and_role(file: str) -> tuple[str, str]:
     """(pair, before | after | ready) of a picture's file name."""
     stem = os.path.splitext(file)[0]
-    for role in ("before", "after"):
+    roles = ("before", "after")
+    for role in roles:
         if stem.lower().endswith(f"_{role}"):
             return stem[: -len(role) - 1], role
+    for role in roles:
         if stem.lower().startswith(f"{role}_"):
             return stem[len(role) + 1 :], role
     return stem, "ready"

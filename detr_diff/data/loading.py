@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from detr_diff.data.worker import start_worker
+
 Loader = TypeVar("Loader")
 MOST_WORKERS = 8  # where their number is not said
 # Pixels of the images that are evaluated together: one of a model's usual images, or many small ones. Without
@@ -78,13 +80,8 @@ def build_loader(dataset: Dataset[Any], workers: int, ahead: int = 2, **settings
     return DataLoader(
         dataset,
         num_workers=workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=start_worker,
         # A private generator keeps the loader off the global one, which dropout draws on.
         generator=torch.Generator(),
         **settings,
     )
-
-
-def _one_thread(worker: int) -> None:
-    """With several threads each, workers fight for the cores."""
-    torch.set_num_threads(1)

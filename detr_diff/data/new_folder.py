@@ -39,6 +39,8 @@ def require_new(out: Path) -> None:
     Raises:
         SettingError: There is something in `out`.
     """
+    if out.resolve() == Path.cwd():
+        raise SettingError(f"out={out}: the folder in which the command is given; choose another one")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingError(f"out={out}: exists and is never overwritten; choose another folder")
 

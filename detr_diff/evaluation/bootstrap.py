@@ -12,7 +12,7 @@ from scipy import stats
 
 from detr_diff.evaluation.record import Floats, Ints
 
-FEWEST = 5  # scenes; with fewer the bootstrap says nothing, and pairs are drawn
+FEWEST = 6  # units; fewer prove nothing: even where all agree, p of a sign test is above 0.05
 FEW = 20  # units; a bootstrap of fewer sees too little variety
 LEVEL = 0.95
 Interval = tuple[float, float]
@@ -95,10 +95,10 @@ def interval(values: Floats, units: int) -> Interval:
 
     Args:
         values: [B], nan where a resample has nothing to count.
-        units: How many scenes, or pairs, were drawn; of a single one nothing is known.
+        units: How many scenes, or pairs, were drawn; of fewer than FEWEST there is no interval.
     """
     defined = values[~np.isnan(values)]
-    if not len(defined) or units < 2:
+    if not len(defined) or units < FEWEST:
         return float("nan"), float("nan")
     tail = stats.norm.cdf(stats.t.ppf((1 - LEVEL) / 2, units - 1) * _spread_less(units))
     low, high = np.quantile(defined, [tail, 1 - tail])
@@ -106,10 +106,14 @@ def interval(values: Floats, units: int) -> Interval:
 
 
 def of_few(p: float, units: int) -> float:
-    """A two-sided p from resamples, as that of `interval`: below 0.05 where it leaves out 0."""
+    """A two-sided p from resamples, as that of `interval`: below 0.05 where it leaves out 0.
+
+    Of fewer than FEWEST units it is at least that of a sign test in which all agree.
+    """
     if units < 2:
         return 1.0
-    return float(2 * stats.t.sf(stats.norm.isf(p / 2) / _spread_less(units), units - 1))
+    least = 2.0 ** (1 - units) if units < FEWEST else 0.0
+    return max(least, float(2 * stats.t.sf(stats.norm.isf(p / 2) / _spread_less(units), units - 1)))
 
 
 def _spread_less(units: int) -> float:

@@ -73,6 +73,8 @@ def read_contender(folder: Path, name: str) -> Contender:
     except (OSError, EOFError, ValueError, KeyError, NotImplementedError, BadZipFile, zlib.error) as error:
         raise UserError(f"{folder / RECORD}: not readable ({type(error).__name__})") from error
     pairs, scenes, parts = _pairs(folder / PAIR_ERRORS, len(record.images))
+    if path.name == FIGURES[1]:  # of train, whose older versions did not write it for each pair
+        parts = [prefix.strip("/")] * len(pairs)
     return Contender(name, folder, classes, threshold, record, pairs, scenes, parts, facts)
 
 

@@ -79,8 +79,9 @@ class Contest:
         between = "" if np.isnan(low) else f" ({low:+.3f} to {high:+.3f})"
         amount = f"{change.value:+.3f}{between}, p {p_text(self.corrected[run][figure])}"
         first = self.contenders[0].name
-        word = {1: "better than", -1: "worse than", 0: "not shown to differ from"}[self.verdict(run, figure)]
-        caution = ", probably too small" if self.units.caution else ""
+        verdict = self.verdict(run, figure)
+        word = {1: "better than", -1: "worse than", 0: "not shown to differ from"}[verdict]
+        caution = ", probably too small" if self.units.caution and verdict else ""
         return f"{own} is {word} {first} in {JUDGED[figure]}: {amount}{caution}"
 
     def changed_pairs(self, run: int, most: int) -> list[tuple[str, int, int]]:

@@ -78,11 +78,11 @@ class Headline:
 
     def resampled(self, units: Units, resamples: int, seed: int) -> dict[str, Floats]:
         """All headline numbers in each resample, [resamples] each."""
-        size = max(len(self.matches.record.images), len(self.matches.record.labels))
-        if size * resamples > LONG:
-            log.info(
-                "%d resamples of %d predictions take a while; bootstrap=... takes fewer", resamples, size
-            )
+        predictions, images = len(self.matches.record.labels), len(self.matches.record.images)
+        if predictions * resamples > LONG:
+            said = "%d resamples of %d predictions take a while; bootstrap=... takes fewer"
+            log.info(said, resamples, predictions)
+        size = max(predictions, 8 * images)  # an image has weights of its own in every resample
         parts = [self.values(draw(units, seed, own)) for own in chunks(resamples, size)]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
+from detr_diff.data.description import read_description
 from detr_diff.errors import SettingError, UserError
 from detr_diff.training.stop import Stop
 
@@ -103,6 +104,7 @@ class ResumeCheckpoint(Checkpoint):
         self.stop = stop
         self.written, self.pause = monotonic(), 60 * every_minutes
         self.step = self.saved = 0
+        self.validating = 0.0
         self.due = False
         self._digest: str | None = None
 
@@ -131,13 +133,19 @@ class ResumeCheckpoint(Checkpoint):
             self._write(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validating = monotonic()
         if not trainer.sanity_checking:
             self._commit(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if self.stop.waits(GRACE) and not self.stop.at_once:
-            lost = trainer.global_step - self.saved
-            self.stop.now(f"in a long validation; {lost} steps are lost, resume=true goes on before them")
+        since = self.stop.since
+        if trainer.sanity_checking or since is None or monotonic() - max(since, self.validating) < GRACE:
+            return
+        lost, there = trainer.global_step - self.saved, (self.folder / LAST).exists()
+        self.stop.now(
+            f"in a validation that takes longer than {GRACE:g} s: {lost} steps are lost; resume=true "
+            + ("goes on before them" if there else "begins anew")
+        )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
@@ -145,7 +153,8 @@ class ResumeCheckpoint(Checkpoint):
         asked, _ = self.stop.agree(trainer)
         self.due |= asked
         loop: Any = trainer.fit_loop.epoch_loop
-        if self.due and not loop._num_ready_batches_reached():
+        # Inside an accumulation window the next step is the place.
+        if self.due and not loop._num_ready_batches_reached() and not loop._should_accumulate():
             self._write(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -191,7 +200,7 @@ class ResumeCheckpoint(Checkpoint):
         if checkpoint.get("labels", labels := self._labels(trainer)) != labels:
             root = trainer.datamodule.settings.root  # type: ignore[attr-defined]
             raise SettingError(
-                f"resume=true: names or labels of the pairs in {root} are not those that the run began with; "
+                f"resume=true: pairs, labels or dataset.yaml in {root} are not as when the run began; "
                 f"begin a new run with its weights, model.pretrained={self.folder / LAST}"
             )
 
@@ -199,7 +208,9 @@ class ResumeCheckpoint(Checkpoint):
         """Digest of what is learnt and validated: the same in another folder with the same pairs."""
         if self._digest is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            self._digest = " ".join(data.datasets[split].pairs.digest() for split in ("train", "val"))
+            said = read_description(Path(data.settings.root))
+            parts = [data.datasets[split].pairs.digest() for split in ("train", "val")]
+            self._digest = " ".join([*parts, *said.names, str(said.places)])
         return self._digest
 
     def _validates(self, trainer: Trainer) -> bool:

@@ -33,7 +33,7 @@ class Stage:
             never.
         blocks: In which something may learn; in a bound stage, in which something does.
         rates: Of each of them.
-        unrated: Blocks that are to learn, but a map of rates does not name them.
+        unrated: Blocks that `learn` names, but a map of rates does not.
         chosen: In a bound stage, the names of the parameters that learn.
     """
 
@@ -82,7 +82,9 @@ class Stage:
         meant -= {word for word in self.freeze if word in BLOCKS}
         rates = dict.fromkeys((block for block in BLOCKS if block in meant), 0.0)
         given = self.lr if isinstance(self.lr, Mapping) else {"all": self.lr}
-        unrated = dict.fromkeys(rates)
+        # An expression may touch few of the blocks.
+        named = {b for word in self.learn if word[0] != "/" for b in blocks_meant(word, f"{where}.learn")}
+        unrated = dict.fromkeys(block for block in rates if block in named)
         for blocks, rate in given.items():
             if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
                 raise SettingError(f"{where}.lr.{blocks}={rate}: a number from 0")

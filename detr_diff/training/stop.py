@@ -31,14 +31,15 @@ class Stop:
         tell: Is told the name of the signal when the run stops.
         at_once: Whether a signal stops the run where it is.
         decided: Whether all processes have agreed to stop.
+        since: When a signal came to this process, by the clock `time.monotonic`; None: none came.
     """
 
     def __init__(self) -> None:
         self.tell: Callable[[str], None] = lambda name: None
         self.at_once = True
         self.decided = False
+        self.since: float | None = None
         self._signal: str | None = None
-        self._since = 0.0
         self._raised: StoppedBySignal | None = None
         self._interrupted = False
 
@@ -97,10 +98,6 @@ class Stop:
         self.decided |= asked
         return asked, wished
 
-    def waits(self, seconds: float) -> bool:
-        """Whether a signal to this process has waited for so long."""
-        return self._signal is not None and monotonic() - self._since >= seconds
-
     def look(self) -> None:
         """Stop at once when that was asked, whatever a library has passed over.
 
@@ -125,8 +122,7 @@ class Stop:
         raise self._raised
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is None:
-            self._since = monotonic()
+        self.since = monotonic() if self.since is None else self.since
         self._signal = signal.Signals(number).name
         if self.at_once:
             self.look()

@@ -93,9 +93,9 @@ def find_contenders(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
         if (folder / RECORD).is_file():
             found.append(folder)
             continue
-        below = sorted(
-            (path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural(path.name)
-        )
+        # A name with a dot is of something that was killed.
+        below = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
+        below.sort(key=lambda path: natural(path.name))
         own = [path for path in below if (path / RECORD).is_file()]
         if not own:
             raise UserError(f"{folder}: no {RECORD}, {_remedy(folder)}")
@@ -113,7 +113,7 @@ def find_contenders(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _remedy(folder: Path) -> str:
-    evaluations = sorted(folder.glob(f"evaluation/*/{RECORD}"))
+    evaluations = sorted(folder.glob(f"{EVALUATIONS}/[!.]*/{RECORD}"))
     if evaluations:
         return f"but {evaluations[0].parent} has one"
     best = folder / "checkpoints" / "best.ckpt"

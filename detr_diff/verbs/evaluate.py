@@ -57,6 +57,8 @@ def run(settings: DictConfig) -> int:
     robustness = _robustness(settings) if settings.robustness else None
     model, data, facts, trained, tuned_on = _model(settings)
     out = _out(settings, data)
+    if out.exists() and not settings.out:
+        raise SettingError(f"{out} exists and is never overwritten; give out=...")
     # Of several processes the first one writes.
     with new_folder(out) if first_process() else nullcontext(out) as folder:
         data.setup()

@@ -120,9 +120,9 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
     if given["precision"] == "auto":  # another machine might choose another one
         # A run from before it was written: chosen as for a small model then.
         given["precision"] = precision or precision_of(given, nn.Identity())
-    if given["precision"] == "64-true":
-        detector.double()  # Lightning would do it after it has loaded a checkpoint, which would be rounded
     trainer = build_trainer(given, run_dir, detector, callbacks=callbacks)
+    if trainer.precision == "64-true":
+        detector.double()  # Lightning would do it after it has loaded a checkpoint, which would be rounded
     # Said, because both may have been chosen by themselves.
     log.info("on %s in %s", trainer.strategy.root_device, trainer.precision)
     name = f"{group}/{run_dir.name}" if group else settings.run_name

@@ -152,9 +152,12 @@ def test_frames_taken_for_diff_images_are_named(tmp_path: Path, caplog: pytest.L
 
 def test_before_and_after_may_come_first(tmp_path: Path) -> None:
     touch(tmp_path, "images/a/before_1.png", "images/a/after_1.png", "labels/a/1.txt", "labels/a/after_1.txt")
+    noon = ("images/before_noon_1_before.png", "images/before_noon_1_after.png", "labels/before_noon_1.txt")
+    touch(tmp_path, *noon)
     found = discover(tmp_path)
     assert [(pair.name, pair.before and pair.before.name) for pair in found.pairs] == [
-        ("a/1", "before_1.png")
+        ("before_noon_1", "before_noon_1_before.png"),
+        ("a/1", "before_1.png"),
     ]
     said = "is called after one frame; the label file of its pair would be 1.txt"
     assert [str(problem) for problem in found.problems] == [f"{tmp_path}/labels/a/after_1.txt: {said}"]

