@@ -56,7 +56,7 @@ CHOSEN = (
     "overlays=0",
 )
 
-DOUBLE = ("trainer.precision=64-true", "data.subset=8", "checkpoint.every_n_steps=1", "overlays=0")
+DOUBLE = ("trainer.precision=64", "data.subset=8", "checkpoint.every_n_steps=1", "overlays=0")
 
 
 @dataclass(frozen=True)

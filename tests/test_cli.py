@@ -37,7 +37,7 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
         ("train data.root=. data.eval_batch_size=0", "data.eval_batch_size=0: at least 1"),
         ("doctor data.root=. inspect=0", "inspect=0: at least 1"),
         ("evaluate", "not given: ckpt_path="),
-        ("evaluate ckpt_path=x.ckpt out=.", "out=.: exists and is never overwritten"),
+        ("evaluate ckpt_path=x.ckpt out=.", "out=.: the folder in which the command is given"),
         ("evaluate ckpt_path=x.ckpt out=run", "out=run: exists and is never overwritten"),
         ("doctor data.root=. out=run", "out=run: exists and is never overwritten"),
         ("data synth out=run", "out=run: exists and is never overwritten"),
@@ -108,7 +108,7 @@ def test_help_shows_the_settings_of_what_is_chosen(cli: Callable, tmp_path: Path
     assert "stages.slowly.epoch: unknown setting, did you mean" in cli(*mine, "stages.slowly.epoch=1").err
     assert "+stages.slowly.warmup=0.1 adds it" in cli(*mine, "stages.slowly.warmup=0.1").err
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment/own.yaml").write_text("seed: 7\n")
+    (tmp_path / "experiment/own.yaml").write_text("# Mine.\n# @package _global_\nseed: 7\n")
     without = cli("train", "--config-dir", str(tmp_path), "experiment=own", "data.root=.")
     assert (without.code, "its first line must be `# @package _global_`" in without.err) == (2, True)
     wrong = cli("train", "logger=wandbb", "--help")

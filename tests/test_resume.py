@@ -3,6 +3,9 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +22,7 @@ from detr_diff.training.checkpoints import ResumeCheckpoint, newest
 from detr_diff.training.status_file import StatusFile
 from detr_diff.training.stop import Stop
 from detr_diff.verbs.train import train
-from tests.conftest import TINY, shell
+from tests.conftest import ROOT, TINY, shell
 from tests.killing import (
     CHOSEN,
     DOUBLE,
@@ -103,13 +106,56 @@ def test_a_signal_around_a_validation_loses_nothing(
             stopped = cli(*words(data_root, tmp_path / "killed", *few))
         assert stopped.code == 75
         if grace == 0.0 and hook != "on_train_end":
-            assert f"stopped by SIGTERM in a long validation; {step} steps are lost" in stopped.err
+            assert f"takes longer than 0 s: {step} steps are lost; resume=true begins anew" in stopped.err
         else:
             assert f"stopped by SIGTERM after step {step}, saved" in stopped.err
             assert load(tmp_path / "killed/train/checkpoints/last.ckpt")["global_step"] == step
             break
     assert main(words(data_root, tmp_path / "killed", *few)) == 0
     assert_same_end(tmp_path / "killed/train", tmp_path / "unbroken/train")
+
+
+def test_a_signal_inside_an_accumulation_window_waits_for_its_step(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A validation may come between two batches of a step."""
+    few = ("data.subset=16", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=3")
+    assert main(words(data_root, tmp_path / "unbroken", *few)) == 0
+    own = ResumeCheckpoint.on_validation_start
+
+    def kills(self: ResumeCheckpoint, trainer: Trainer, *rest: object) -> None:
+        if trainer.global_step == 1 and not trainer.sanity_checking:
+            os.kill(os.getpid(), signal.SIGTERM)
+        own(self, trainer, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ResumeCheckpoint, "on_validation_start", kills)
+        assert main(words(data_root, tmp_path / "killed", *few)) == 75
+    assert load(tmp_path / "killed/train/checkpoints/last.ckpt")["global_step"] == 2
+    assert main(words(data_root, tmp_path / "killed", *few)) == 0
+    assert_same_end(tmp_path / "killed/train", tmp_path / "unbroken/train")
+
+
+def test_a_signal_to_all_processes_is_one_to_the_run(data_root: Path, tmp_path: Path) -> None:
+    """Schedulers and `timeout` send it to the workers, too, whose end was an error of the run."""
+    listed = words(data_root, tmp_path, "data.num_workers=2", "stages.second.epochs=500")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "detr_diff", *listed],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while not (tmp_path / "train/checkpoints/last.ckpt").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 75, said
+    assert "saved; resume=true goes on" in said.splitlines()[-1]
 
 
 def test_resume_without_anything_begins(data_root: Path, tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def test_a_combination_that_is_no_job_is_named(data_root: Path, tmp_path: Path, 
     assert result.code == 2
     said = "the sweep did not start: stages=all stages.heads.lr=0.0001: stages.heads.lr: unknown setting"
     assert said in result.err.splitlines()[-1]
+    other = cli("train", "--multirun", "model=detr_tiny", *words[2:], "ema.decay=interval(0.0,0.9)")
+    assert (other.code, other.err.splitlines()[-1]) == (2, "detr-diff: the sweep did not start: see above")
 
 
 def test_a_sweep_has_one_folder_whatever_its_jobs_are_called(
@@ -206,6 +208,17 @@ def test_a_sweep_is_resumed_as_it_was(data_root: Path, tmp_path: Path, cli: Call
     refused = cli("train", *words, "run_name=s/0", "seed=9", "resume=true")
     assert (refused.code, "was 1, now 9" in refused.err) == (2, True)
     assert not list(tmp_path.rglob("traceback.txt"))
+
+
+def test_a_sweep_over_data_keeps_its_jobs_apart(data_root: Path, tmp_path: Path, cli: Callable) -> None:
+    """The data of a run may be moved, but what is swept tells one job from another."""
+    words = [*TINY, f"runs={tmp_path}", "run_name=s", "trainer.max_epochs=1", "data.subset=4"]
+    for name in "ab":
+        (tmp_path / name).symlink_to(data_root)
+    assert cli("train", "--multirun", *words, f"data.root={tmp_path}/a,{tmp_path}/b").code == 0
+    other = cli("train", "--multirun", *words, f"data.root={tmp_path}/b,{tmp_path}/a", "resume=true")
+    assert (other.code, "resume=true: job 0 was" in other.err) == (2, True)
+    assert f"data.root={tmp_path}/a" in (tmp_path / "s/0/overrides.txt").read_text()
 
 
 def test_a_finished_run_is_left_alone(data_root: Path, tmp_path: Path, cli: Callable) -> None:

@@ -128,6 +128,20 @@ def test_what_has_no_rate_does_not_learn() -> None:
     assert "layer4" not in stage.blocks
 
 
+@pytest.mark.parametrize(
+    ("learn", "unrated"),
+    [
+        (("heads", "decoder[-1:]"), ("decoder",)),
+        (("/.*norm.*/",), ()),  # it may touch few of the blocks
+        (("heads",), ()),
+    ],
+)
+def test_a_block_that_is_to_learn_without_a_rate_is_known(
+    learn: tuple[str, ...], unrated: tuple[str, ...]
+) -> None:
+    assert Stage("x", 1, learn=learn, lr={"heads": 1e-3, "backbone": 1e-4}).unrated == unrated
+
+
 def test_settings_give_the_same_plan_again() -> None:
     for name in ("report", "all", "gradual", "last_layers"):
         first = plan(name)
