@@ -68,10 +68,8 @@ def test_the_sweep_holds_the_final_point(run_dir: Path) -> None:
 
 
 def test_the_run_is_looked_at_closely(run_dir: Path) -> None:
-    figures = json.loads((run_dir / "metrics.json").read_text())
     analysis = json.loads((run_dir / "analysis.json").read_text())
-    low, high = analysis["intervals"]["test/map_50"]
-    assert low <= figures["test/map_50"] <= high
+    assert analysis["intervals"] == {}  # three pairs are too few
     own = Record.load(run_dir / "record.npz")
     assert len(own.object_labels) == analysis["objects"] > 0
     rows = list(csv.DictReader((run_dir / "pair_errors.csv").open()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from detr_diff.evaluation.bootstrap import Interval, Units
+from detr_diff.evaluation.bootstrap import FEWEST, Interval, Units
 from detr_diff.evaluation.calibration import Calibration
 from detr_diff.evaluation.confusion import Confusion, confusion
 from detr_diff.evaluation.error_parts import find_errors
@@ -24,7 +24,7 @@ class Analysis:
         units: What the bootstrap draws.
         resamples: How often.
         seed: Of the bootstrap.
-        intervals: 95 % interval of each headline number, by its name; empty without resamples.
+        intervals: 95 % interval of each headline number, by its name; none without resamples or of few units.
         confusion: The confusion matrix at the score threshold.
         errors: How many predictions and objects are wrong in which way, at the score threshold.
         calibration: The bins of all images together.
@@ -105,7 +105,7 @@ def analyse(
         units,
         resamples,
         seed,
-        headline.intervals(units, resamples, seed) if resamples and units.number else {},
+        headline.intervals(units, resamples, seed) if resamples and units.number >= FEWEST else {},
         confusion(record, names, threshold),
         find_errors(record.above(threshold)).counts(),
         Calibration(bins.made[0], bins.hits[0], bins.scores[0]),

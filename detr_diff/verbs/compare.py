@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from detr_diff.data.new_folder import new_folder, require_new
 from detr_diff.errors import SettingError, UserError
-from detr_diff.evaluation.bootstrap import Interval
+from detr_diff.evaluation.bootstrap import FEWEST, Interval
 from detr_diff.evaluation.contender import RECORD, Contender, read_contender
 from detr_diff.evaluation.contest import JUDGED, Contest, p_text
 from detr_diff.evaluation.contest_figure import CURVES, draw_contest
@@ -209,7 +209,9 @@ def _figures(contest: Contest) -> Table:
         "run", "score threshold", *JUDGED.values(), title=f"on {len(contest.errors[0])} common pairs"
     )
     table.caption = f"95 % intervals: {contest.resamples} resamples of {units.number} {units.kind}s"
-    if units.caution:
+    if units.number < FEWEST:
+        table.caption = f"no intervals: {units.number} {units.kind}s are fewer than {FEWEST}"
+    elif units.caution:
         table.caption += f"; probably too narrow: {units.caution}"
     for one, values, between in zip(contest.contenders, contest.values, contest.intervals, strict=True):
         cells = [_cell(values[key], between[key]) for key in JUDGED]

@@ -43,7 +43,7 @@ def measure(pairs: int, gain: float, times: int, resamples: int) -> list[dict[st
     rows = []
     for key, name in JUDGED.items():
         mean = np.mean(changes[key])  # of so many data sets: the true difference, nearly
-        inside = [low <= mean <= high for low, high in covered[key]]
+        inside = [low <= mean <= high for low, high in covered[key] if not np.isnan(low)] or [np.nan]
         width = np.mean([high - low for low, high in covered[key]]) / 3.92
         row = {"pairs": pairs, "gain": gain, "figure": name, "comparisons": times}
         row |= {"mean_difference": round(float(mean), 4)}

@@ -318,9 +318,9 @@ def test_what_is_not_defined_is_no_zero(browser: Any, tmp_path: Path) -> None:
 
 def test_where_nothing_moved_no_rate_is_shown(browser: Any, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    write_pairs(tmp_path / "data", ["a", "b"], ["thing"], frames=False)
-    predictions = [{**NOTHING, "scores": torch.zeros(0)}] * 2
-    found = results(tmp_path / "data", ["thing"], predictions, [NOTHING, NOTHING], 0.5)
+    write_pairs(tmp_path / "data", list("abcdef"), ["thing"], frames=False)
+    predictions = [{**NOTHING, "scores": torch.zeros(0)}] * 6
+    found = results(tmp_path / "data", ["thing"], predictions, [NOTHING] * 6, 0.5)
     context = browser.new_context()
     page = Opened(context, write_report(tmp_path, found, {"evaluation": "nothing moved"}))
     assert [page.page.locator(f"#{key}").text_content() for key in ("precision", "recall", "f1")] == ["-"] * 3
