@@ -180,7 +180,8 @@ def step(options: Options) -> Iterator[Measurement]:
     """Forward, backward and optimizer, without loading."""
     cases = [(network, network.size, network.frame) for network in options.networks]
     if not options.short:
-        cases.insert(1, (RESNET50, {"shortest_edge": 800, "longest_edge": 1333}, (1066, 800)))
+        # First: it is what is asked of a GPU, whose time may be short.
+        cases.insert(0, (RESNET50, {"shortest_edge": 800, "longest_edge": 1333}, (1066, 800)))
     for network, size, frame in cases:
         batch_size = options.batch_size if network is not DEMO else max(4, options.batch_size)
         data = options.data(frame, max(4, 2 * batch_size))

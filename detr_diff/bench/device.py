@@ -8,6 +8,7 @@ import torch
 from detr_diff.bench.clock import synchronize
 
 SIDE = 8192  # of the square matrices whose product is the peak
+WARM = 0.5  # seconds before the peak is measured
 EVERY = 0.05  # seconds between looks at the utilisation
 
 
@@ -15,6 +16,10 @@ def peak(device: torch.device, side: int = SIDE, times: int = 10) -> float:
     """Floating point operations a second of a plain bf16 matrix product, the best of some."""
     left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     best = float("inf")
+    warm = perf_counter()
+    while device.type == "cuda" and perf_counter() - warm < WARM:  # a GPU that idles is clocked down
+        _ = left @ right
+        synchronize(device)
     for _ in range(times):
         synchronize(device)
         start = perf_counter()

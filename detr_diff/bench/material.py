@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import torch
 
+from detr_diff.data.ahead import threads
 from detr_diff.data.description import write_description
 from detr_diff.data.sprites import NAMES
 from detr_diff.data.synthetic import Scene, SceneSettings
@@ -32,15 +33,18 @@ def write_pairs(root: Path, pairs: int, frame: tuple[int, int], suffix: str = ".
         (root / folder).mkdir(parents=True)
     width, height = (min(side, drawn) for side, drawn in zip(frame, DRAWN, strict=True))
     scene = Scene(0, SceneSettings(width=width, height=height, empty=0.0))
-    rng = np.random.default_rng(0)
     different = min(pairs, DIFFERENT)
-    for index in range(different):
-        pair = scene.pair(index)
+
+    def draw(index: int) -> None:
+        pair, rng = scene.pair(index), np.random.default_rng(index)
         for role, drawn in (("before", pair.before), ("after", pair.after)):
             path = root / "images" / f"{index:07d}_{role}{suffix}"
             cv2.imwrite(str(path), cv2.cvtColor(_enlarged(drawn, frame, rng), cv2.COLOR_RGB2BGR))
         rows = "".join(f"{label} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f}\n" for label, cx, cy, w, h in pair.rows)
         (root / "labels" / f"{index:07d}.txt").write_text(rows)
+
+    with threads() as pool:
+        list(pool.map(draw, range(different)))
     for index in range(different, pairs):
         for role in ("before", "after"):
             source = root / "images" / f"{index % different:07d}_{role}{suffix}"

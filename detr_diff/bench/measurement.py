@@ -107,9 +107,10 @@ def measure(
     facts: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     sides: dict[str, Side] = {}
+    for name in measurement.jobs:
+        sides[name] = start(name)  # all import at once
     for name, job in measurement.jobs.items():
         try:
-            sides[name] = start(name)
             facts[name] = sides[name].prepare(job)
             answers[name] = []
         except Failed as error:

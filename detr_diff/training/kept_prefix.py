@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detr_diff import __version__
 from detr_diff.choices import Cache
 from detr_diff.data.augment import NO_AUGMENTATION
 from detr_diff.data.batch import Samples
@@ -199,7 +200,8 @@ class KeptPrefix:
             "machine": torch.cuda.get_device_name(device)
             if device.type == "cuda"
             else f"{device.type} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}",
-            "versions": {name: version(name) for name in ("torch", "transformers", "timm", "detr-diff")},
+            # Ours by itself: it may run from its source alone.
+            "versions": [__version__, *map(version, ("torch", "transformers", "timm"))],
         }
 
     def _store(self, recipe: Mapping[str, Any]) -> DiskCache | MemoryCache:

@@ -63,7 +63,7 @@ def main(overrides: list[str]) -> None:
             device,
             [],
             {},
-            overrides,
+            [*overrides, "trainer.log_every_n_steps=0"],  # to log waits, too, but seldom
             turns=1,
             pairs=16,
             batch_size=8 if device == "cuda" else 1,
