@@ -98,8 +98,8 @@ def impossible(verb: str, overrides: Sequence[str]) -> str | None:
         try:
             compose(verb, words)
         except SettingError as error:
-            tried = [word for word, axis in zip(words, axes, strict=True) if len(axis) > 1]
-            return f"{' '.join(tried)}: {error}" if tried else str(error)
+            tried = " ".join(word for word, axis in zip(words, axes, strict=True) if len(axis) > 1)
+            return str(error) if str(error).startswith(tried) else f"{tried}: {error}"
     return None
 
 

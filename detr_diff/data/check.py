@@ -127,7 +127,7 @@ def _frames(
         (h0, w0), (h1, w1) = sizes
         problems.append(Problem(pair.after, 0, f"{w1}x{h1} pixels, but its before frame has {w0}x{h0}"))
     if needs_frames and pair.before is None:
-        message = "a ready diff image, but this diff needs both frames; use data.diff=abs"
+        message = "a ready diff image, but the model needs both frames; with data.diff=abs it would not"
         problems.append(Problem(pair.after, 0, message))
     return sizes[0] if sizes else (0, 0), problems
 

@@ -55,7 +55,7 @@ KINDS = (
         "see that both are of the same camera, and in the same size",
     ),
     (
-        r"a ready diff image, but this diff needs both frames",
+        r"a ready diff image, but the model needs both frames",
         "no before frames",
         "the diff needs both frames",
         "data.diff=abs, or give the before frames",

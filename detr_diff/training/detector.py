@@ -9,7 +9,6 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torchvision.ops import clip_boxes_to_image
 
 from detr_diff.choices import Normalize
 from detr_diff.data.batch import Batch, Contents, Samples, contents
@@ -193,11 +192,7 @@ class Detector(LightningModule):
         return self._evaluate(batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        predictions = self._predictions(self._output(self.evaluated, batch), batch)
-        for prediction, target in zip(predictions, batch.targets, strict=True):
-            height, width = target["size"].tolist()
-            prediction["boxes"] = clip_boxes_to_image(prediction["boxes"], (height, width))
-        return predictions
+        return self._predictions(self._output(self.evaluated, batch), batch)
 
     @property
     def evaluated(self) -> Any:

@@ -30,8 +30,8 @@ def moved_objects(
         threshold: The lowest score; None: the one chosen on validation.
 
     Returns:
-        boxes [D, 4] xyxy in pixels of the frame, scores [D], labels [D], best first; of a model that tells
-        places apart also places [D], 0 old, 1 new.
+        boxes [D, 4] xyxy in pixels of the frame, beyond which they may reach, scores [D], labels [D], best
+        first; of a model that tells places apart also places [D], 0 old, 1 new.
 
     Raises:
         DataError: A frame cannot be read, or the two differ in size.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from detr_diff.choices import Augment, Schedule
 from detr_diff.errors import NothingLearns, SettingError, nearest
-from detr_diff.model.block_names import BLOCKS, expand
+from detr_diff.model.block_names import BLOCKS, contract, expand
 from detr_diff.model.selection import ParameterNames, blocks_meant, is_block
 from detr_diff.training.schedules import factor
 
@@ -80,6 +80,8 @@ class Stage:
         for word in self.freeze:
             blocks_meant(word, f"{where}.freeze")
         meant -= {word for word in self.freeze if word in BLOCKS}
+        if not meant:
+            raise NothingLearns(f"{where}.freeze={contract(self.freeze)}: leaves nothing to learn")
         rates = dict.fromkeys((block for block in BLOCKS if block in meant), 0.0)
         given = self.lr if isinstance(self.lr, Mapping) else {"all": self.lr}
         # An expression may touch few of the blocks.

@@ -84,8 +84,10 @@ def _oracle(
     return Baseline(data.names, Oracle(places, settings.seed), THRESHOLD)
 
 
-def _require_folder(root: Path, places: str | None) -> None:
-    if places is not None and not (root / places).is_dir():
+def _require_folder(root: Path, places: object) -> None:
+    if isinstance(places, bool):
+        raise SettingError(f"model.places={places}: of an oracle it is a folder of labels in {root}")
+    if places is not None and not (root / str(places)).is_dir():
         raise SettingError(f"model.places={places}: no such folder in {root}")
 
 

@@ -1,10 +1,13 @@
 """model.places=true: what the data must say, and what the images must show."""
 
 import logging
+from collections.abc import Iterator
 
 from detr_diff.data.datamodule import MovedObjectDataModule
+from detr_diff.data.finding import Finding
 from detr_diff.errors import UserError
 from detr_diff.training.detector import Detector
+from detr_diff.training.examinations.verdict import fault
 from detr_diff.verbs.parts import symmetric_setting
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,17 @@ def require_places(detector: Detector, data: MovedObjectDataModule, *splits: str
             "model.places=true: %s looks the same when the frames are swapped, so that old and new places "
             "cannot be told apart; use model.input=feature_diff, with any compare but abs",
             setting,
+        )
+
+
+def diagnose_places(detector: Detector) -> Iterator[Finding]:
+    """A finding where old and new places look alike to the model."""
+    if detector.architecture.places and (setting := symmetric_setting(detector)):
+        yield fault(
+            "places look alike",
+            f"model.places=true, and {setting} looks the same when the frames are swapped",
+            "old and new places cannot be told apart",
+            "model.input=feature_diff, with any compare but abs",
         )
 
 

@@ -45,7 +45,7 @@ from detr_diff.training.run import build_trainer
 from detr_diff.training.stage_tables import plan_table
 from detr_diff.verbs.bounds import require_validation
 from detr_diff.verbs.parts import batches_of_epochs, data_module, trainer_settings
-from detr_diff.verbs.places import require_places
+from detr_diff.verbs.places import diagnose_places, require_places
 
 SIZE = 4  # pairs in a step of a trial
 # The doctor may be asked where the training will not run, as on the first node of a cluster.
@@ -113,6 +113,7 @@ class PlannedTraining:
             diagnosis.causes.append(fault("labels without places", str(error), why, remedy))
             diagnosis.left_out["training"] = "each label must name its place first"
             return
+        diagnosis.causes += diagnose_places(detector)
         try:
             require_learning(self.stages.stages, detector.rate_groups)
         except NothingLearns as error:

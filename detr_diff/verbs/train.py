@@ -11,6 +11,7 @@ from lightning import Callback, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from detr_diff.choices import Diff
 from detr_diff.compose import compose, plain
 from detr_diff.data.datamodule import MovedObjectDataModule
 from detr_diff.errors import SettingError, UserError
@@ -100,6 +101,9 @@ def train(settings: DictConfig, run_dir: Path, group: str | None, status: Status
     require_validation(given, batches_of_epochs(given, plan, data))
     require_places(detector, data, "train", "val", "test")
     data.fill_cache("train", "val", "test")
+    if detector.comparison.diff is not Diff.abs and data.datasets["train"].pairs[0].pair.before is None:
+        said = "data.diff=%s: the pictures are ready diff images, and predict would make others of two frames"
+        log.warning(said, detector.comparison.diff)
     if symmetric := symmetric_setting(detector):
         data.warn_of_symmetric_diff(symmetric)
     else:

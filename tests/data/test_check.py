@@ -82,7 +82,7 @@ def test_ready_diff_images_do_not_stack(tmp_path: Path) -> None:
     (tmp_path / "images/a_after.png").rename(tmp_path / "images/a.png")
     assert len(check(discover(tmp_path), ["thing"]).pairs) == 1
     report = check(discover(tmp_path), ["thing"], needs_frames=True)
-    assert "use data.diff=abs" in str(report.problems[0])
+    assert "the model needs both frames" in str(report.problems[0])
 
 
 def test_the_verb_lists_and_fails(broken: Path, tmp_path: Path, cli: Callable) -> None:

@@ -113,6 +113,10 @@ def test_the_oracle_is_pure_and_sure() -> None:
         (["model=threshold_blobs", "model.pairs=0", "{root}"], "model.pairs=0: at least 1"),
         (["model=threshold_blobs", "model.closing=3", "{root}"], "model.closing=3: a share from 0 to 1"),
         (["model=oracle", "model.places=none", "{root}"], "model.places=none: no such folder in"),
+        (
+            ["model=oracle", "model.places=true", "{root}"],
+            "model.places=True: of an oracle it is a",
+        ),
         (["bootstrap=-1", "model=oracle", "{root}"], "bootstrap=-1: at least 0"),
     ],
 )
