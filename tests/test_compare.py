@@ -190,6 +190,16 @@ def test_pairs_that_a_run_knows_are_told(runs: Path, cli: Callable) -> None:
     assert "some has learnt" not in result.out
 
 
+def test_few_pairs_have_no_intervals_and_the_page_says_why(runs: Path, cli: Callable) -> None:
+    for name in "xy":
+        write(runs / f"few/{name}", some_pairs(contender(name, *planted(0.6, ord(name))), range(3)))
+    result = cli("compare", f"{runs}/few", f"out={runs}/c", QUICK)
+    assert result.code == 0, result.err
+    said = "There are no intervals, and nothing is proved: 3 pairs are fewer than 6."
+    assert said in result.out
+    assert said in (runs / "c/compare.html").read_text()
+
+
 def test_what_was_killed_is_no_run(runs: Path, cli: Callable) -> None:
     """A killed evaluation leaves a folder whose name begins with a dot."""
     folder = write(runs / "several/.x.1234", contender("x", *planted(0.6, 1)))

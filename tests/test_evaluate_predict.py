@@ -419,7 +419,9 @@ def test_predictions_that_are_no_numbers_are_told(
     )
 
 
-def test_pairs_that_cannot_be_aligned_are_told(run_dir: Path, tmp_path: Path) -> None:
+def test_pairs_that_cannot_be_aligned_are_told(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Boxes all over a shaken pair came without a reason."""
     checkpoint = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
     checkpoint["hyper_parameters"]["comparison"]["registration"] = "ecc"
@@ -437,6 +439,11 @@ def test_pairs_that_cannot_be_aligned_are_told(run_dir: Path, tmp_path: Path) ->
     assert "1 of 2 pairs could not be aligned and were compared as they are" in result.stderr
     found = json.loads((tmp_path / "found/predictions.json").read_text())
     assert {pair["pair"]: pair["aligned"] for pair in found} == {"still": True, "lost": False}
+    detector, _ = load_detector(tmp_path / "ecc.ckpt")
+    for name in ("still", "lost"):
+        moved_objects(detector, *(tmp_path / f"set/images/{name}_{role}.png" for role in ("before", "after")))
+    told = [message for message in caplog.messages if "could not be aligned" in message]
+    assert [message.partition(":")[0] for message in told] == [f"{tmp_path}/set/images/lost_after.png"]
 
 
 def test_an_evaluation_that_fails_leaves_nothing(

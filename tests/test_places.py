@@ -132,3 +132,5 @@ def test_a_diff_that_cannot_tell_is_warned_of(data_root: Path, tmp_path: Path, c
     words = [*TINY, "run_name=abs", "model.places=true", f"data.root={data_root}", f"runs={tmp_path}"]
     result = cli("train", *words, "compile=nonsense")  # ends it before the first step
     assert "model.places=true: data.diff=abs looks the same when the frames are swapped" in result.err
+    doctor = ["doctor", *TINY, "model.places=true", f"data.root={data_root}", f"out={tmp_path}/d"]
+    assert "places look alike" in cli(*doctor, "memorise.steps=0").out

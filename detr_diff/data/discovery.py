@@ -27,6 +27,9 @@ SceneOf = Callable[[str, str | None], str | None]  # from the name and the scene
 log = logging.getLogger(__name__)
 
 COLUMNS = ("pair", "before", "after", "label", "scene", "split")
+ROLE = re.compile(
+    r"(?<![a-z])(before|after)(?![a-z])[-_. ]?", re.IGNORECASE
+)  # anywhere in the name of a frame
 CLASSES = "classes.txt"  # labelling tools put it beside the labels
 
 

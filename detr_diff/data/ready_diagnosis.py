@@ -1,18 +1,17 @@
 """Whether pictures without a before frame are the diff images that they are taken for."""
 
-import re
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from torch import Tensor
 
+from detr_diff.data.discovery import ROLE
 from detr_diff.data.finding import Evidence, Finding, Level
 
 # Grey levels between the quartiles. A diff is one grey level but for what moved: of |after - before| of
 # PETS2009 and the demo at most 25, signed at most 7; of their frames at least 30. Bilevel frames have 0.
 SPREAD = 28.0
-FRAME = re.compile(r"(?<![a-z])(before|after)(?![a-z])", re.IGNORECASE)
 
 
 def spread(picture: Tensor) -> float:
@@ -28,7 +27,7 @@ def diagnose_ready(evidence: Evidence) -> Iterator[Finding]:
     if not names:
         return
     pictures = [name for name, value in evidence.ready_spreads.items() if value > SPREAD]
-    frames = [name for name in names if FRAME.search(name.rpartition("/")[2])]
+    frames = [name for name in names if ROLE.search(name.rpartition("/")[2])]
     what = f"{len(names)} of {number} pairs are a single picture, which is taken as a ready diff image"
     if pictures:
         what += f"; of {len(evidence.ready_spreads)} that were looked at {len(pictures)} look like frames"

@@ -1,13 +1,11 @@
-"""What a process that loads data does apart from loading."""
+"""What a process that loads data does apart from loading. Imports nothing heavy, see SIGNALS."""
 
 import os
 import signal
 import sys
 from threading import Thread
 
-import torch
-
-SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # of schedulers: the time is up, or soon will be
 
 
 def start_worker(worker: int) -> None:
@@ -16,6 +14,8 @@ def start_worker(worker: int) -> None:
     Schedulers send them to all processes of a job. A worker that ends by one is an error there, and the
     run cannot save itself.
     """
+    import torch
+
     torch.set_num_threads(1)
     if sys.platform != "linux":  # others do not tell the sender
         return

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from detr_diff.evaluation.bootstrap import FEWEST, Interval, Units
+from detr_diff.evaluation.bootstrap import Interval, Units
 from detr_diff.evaluation.calibration import Calibration
 from detr_diff.evaluation.confusion import Confusion, confusion
 from detr_diff.evaluation.error_parts import find_errors
@@ -105,7 +105,7 @@ def analyse(
         units,
         resamples,
         seed,
-        headline.intervals(units, resamples, seed) if resamples and units.number >= FEWEST else {},
+        headline.intervals(units, resamples, seed) if resamples and not units.too_few else {},
         confusion(record, names, threshold),
         find_errors(record.above(threshold)).counts(),
         Calibration(bins.made[0], bins.hits[0], bins.scores[0]),

@@ -51,6 +51,11 @@ class Units:
         return cls("scene", rows, len(names), len(names), alone)
 
     @property
+    def too_few(self) -> str | None:
+        """Why there are no intervals, if there are none."""
+        return f"{self.number} {self.kind}s are fewer than {FEWEST}" if self.number < FEWEST else None
+
+    @property
     def caution(self) -> str | None:
         """Why intervals are too narrow and p too small, if they are."""
         reasons = []

@@ -7,7 +7,6 @@ import numpy as np
 from rich.table import Table
 
 from detr_diff.evaluation.analysis import Analysis
-from detr_diff.evaluation.bootstrap import FEWEST
 from detr_diff.evaluation.calibration import BINS
 from detr_diff.evaluation.error_parts import KINDS
 from detr_diff.evaluation.headline import ANY_CLASS
@@ -77,8 +76,7 @@ def _headline(figures: Mapping[str, float], one_class: bool, title: str, analysi
         if units.caution:
             table.caption += f"; probably too narrow: {units.caution}"
     elif analysis.resamples:
-        units = analysis.units
-        table.caption = f"no intervals: {units.number} {units.kind}s are fewer than {FEWEST}"
+        table.caption = f"no intervals: {analysis.units.too_few}"
     table.add_column("what")
     shown = {key: what for key, what in HEADLINE.items() if key in figures}
     for key, what in shown.items():

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from detr_diff.evaluation.analysis import Analysis
 from detr_diff.evaluation.error_parts import KINDS
 from detr_diff.evaluation.error_sweep import error_sweep
 from detr_diff.evaluation.headline import Headline
@@ -74,7 +75,7 @@ def write_report(out: Path, results: Results, subject: dict[str, str], run_dir: 
     context = {
         "subject": subject,
         "cards": _cards(results),
-        "caution": results.analysis.units.caution if results.analysis.intervals else None,
+        "caution": _caution(results.analysis),
         "tables": {name: PlainTable.of(table) for name, table in tables.items()},
         "confusion": results.analysis.confusion,
         "stages": [] if run_dir is None else stage_tables(run_dir),
@@ -85,6 +86,16 @@ def write_report(out: Path, results: Results, subject: dict[str, str], run_dir: 
     page.write_text(render_page(context), encoding="utf-8")
     draw_figures(folder, headline.matches, results.names, results.threshold, results.analysis.confusion)
     return page
+
+
+def _caution(analysis: Analysis) -> str | None:
+    """What is to be said of the intervals."""
+    units = analysis.units
+    if analysis.resamples and units.too_few:
+        return f"There are no 95 % intervals: {units.too_few}."
+    if analysis.intervals and units.caution:
+        return f"The 95 % intervals are probably too narrow: {units.caution}."
+    return None
 
 
 def _cards(results: Results) -> list[dict[str, Any]]:

@@ -7,12 +7,11 @@ from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from detr_diff.data.worker import SIGNALS
 from detr_diff.errors import UserError
 
 if TYPE_CHECKING:
     from lightning import Trainer
-
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # of schedulers: the time is up, or soon will be
 
 
 class StoppedBySignal(UserError):

@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from detr_diff.data.new_folder import new_folder, require_new
 from detr_diff.errors import SettingError, UserError
-from detr_diff.evaluation.bootstrap import FEWEST, Interval
+from detr_diff.evaluation.bootstrap import Interval
 from detr_diff.evaluation.contender import RECORD, Contender, read_contender
 from detr_diff.evaluation.contest import JUDGED, Contest, p_text
 from detr_diff.evaluation.contest_figure import CURVES, draw_contest
@@ -47,6 +47,8 @@ def run(settings: DictConfig) -> int:
         counts = ", ".join(f"{one.name} has {len(one.pairs)}" for one in runs)
         notes.append(f"Different pairs: {counts}. They are compared on the {common} common ones.")
     notes += _known_pairs(contest.contenders)
+    if too_few := contest.units.too_few:
+        notes.append(f"There are no intervals, and nothing is proved: {too_few}.")
     differing = differing_settings([one.settings for one in runs])
     for table in (_settings(differing, names), _figures(contest), _differences(contest)):
         print(render(table, WIDTH))
@@ -209,8 +211,8 @@ def _figures(contest: Contest) -> Table:
         "run", "score threshold", *JUDGED.values(), title=f"on {len(contest.errors[0])} common pairs"
     )
     table.caption = f"95 % intervals: {contest.resamples} resamples of {units.number} {units.kind}s"
-    if units.number < FEWEST:
-        table.caption = f"no intervals: {units.number} {units.kind}s are fewer than {FEWEST}"
+    if units.too_few:
+        table.caption = f"no intervals: {units.too_few}"
     elif units.caution:
         table.caption += f"; probably too narrow: {units.caution}"
     for one, values, between in zip(contest.contenders, contest.values, contest.intervals, strict=True):

@@ -6,6 +6,7 @@ import shutil
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,22 @@ def test_a_run_broken_between_two_stages_goes_on(first: str, data_root: Path, tm
     assert resumed.diary.kept == [True] * 3
     for part in ("state_dict", "optimizer_states"):
         assert equal(resumed.state[part], whole.state[part])
+
+
+def test_outputs_are_kept_on_disk_by_a_source_that_is_not_installed(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a lent machine, where it is on the path alone."""
+
+    def known(name: str) -> str:
+        if name == "detr-diff":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(kept_prefix, "version", known)
+    stages = {"heads": STAGES["heads"] | {"epochs": 1}}
+    run = Run(data_root, tmp_path / "run", where=Cache.disk, stages=stages).fit()
+    assert all(run.diary.kept)
 
 
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:

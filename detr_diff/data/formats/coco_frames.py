@@ -1,9 +1,9 @@
 """Compares the objects of two COCO files, one of earlier and one of later frames."""
 
 import os
-import re
 from collections.abc import Callable, Iterator
 
+from detr_diff.data.discovery import ROLE
 from detr_diff.data.formats.coco_file import CocoFile, CocoImage, CocoObject
 from detr_diff.data.formats.frame_files import number_of
 from detr_diff.data.formats.frame_size import FrameSizes
@@ -13,7 +13,6 @@ from detr_diff.data.formats.pair_names import PairNames
 from detr_diff.data.image import read_image
 from detr_diff.data.progress import progress
 
-ROLE = re.compile(r"(?<![a-z])(before|after)(?![a-z])[-_. ]?", re.IGNORECASE)
 KEYS: dict[str, Callable[[CocoImage], object]] = {
     "path": lambda image: image.stem,
     "file name": lambda image: os.path.basename(image.stem),
